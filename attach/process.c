@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Memory goes by process_vm_readv/writev, which need no descriptor; what these
+ * can't do (pages the target itself may not write, kernels without them) goes
+ * by /proc/PID/mem.
+ */
+#include "attach/process.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "attach/scope.h"
+
+/* ------------------------------------------------------------- memory */
+
+static struct error *process_memory_error(const struct process *process, const char *verb, struct address at,
+                                          size_t size, int err)
+{
+    enum error_code code = err == EPERM || err == EACCES ? ERROR_PERMISSION : ERROR_FAULT;
+
+    return error_create_errno(code, err, "can't %s %zu bytes at 0x%llx of process %d", verb, size,
+                              (unsigned long long)at.value, process->pid);
+}
+
+static int process_open_memory(struct process *process)
+{
+    if (process->memory_fd < 0) {
+        char path[64];
+
+        snprintf(path, sizeof(path), "/proc/%d/mem", process->pid);
+        process->memory_fd = open(path, O_RDWR | O_CLOEXEC);
+    }
+    return process->memory_fd;
+}
+
+static struct error *process_memory_read(const struct memory *memory, struct address from, void *to, size_t size)
+{
+    struct process *process = memory->source;
+
+    for (size_t done = 0; done < size;) {
+        struct iovec local = {(char *)to + done, size - done};
+        struct iovec remote = {(void *)(uintptr_t)(from.value + done), size - done};
+        ssize_t got = process_vm_readv(process->pid, &local, 1, &remote, 1, 0);
+
+        if (got <= 0 && (errno == ENOSYS || errno == EPERM) && process_open_memory(process) >= 0)
+            got = pread(process->memory_fd, local.iov_base, local.iov_len, (off_t)(from.value + done));
+        if (got <= 0)
+            return process_memory_error(process, "read", from, size, got ? errno : EFAULT);
+        done += (size_t)got;
+    }
+    return NULL;
+}
+
+static struct error *process_memory_write(const struct memory *memory, struct address to, const void *from,
+                                          size_t size)
+{
+    struct process *process = memory->source;
+
+    for (size_t done = 0; done < size;) {
+        struct iovec local = {(char *)(uintptr_t)from + done, size - done};
+        struct iovec remote = {(void *)(uintptr_t)(to.value + done), size - done};
+        ssize_t put = process_vm_writev(process->pid, &local, 1, &remote, 1, 0);
+
+        if (put <= 0 && errno != ESRCH && process_open_memory(process) >= 0)
+            put = pwrite(process->memory_fd, local.iov_base, local.iov_len, (off_t)(to.value + done));
+        if (put <= 0)
+            return process_memory_error(process, "write", to, size, put ? errno : EFAULT);
+        done += (size_t)put;
+    }
+    return NULL;
+}
+
+static const struct memory_ops process_memory_ops = {process_memory_read, process_memory_write};
+
+/* ----------------------------------------------------------- identity */
+
+struct error *process_read_file(pid_t pid, const char *name, char **text, size_t *length)
+{
+    char path[96];
+    size_t room = 4096, used = 0;
+
+    *text = NULL;
+    *length = 0;
+    snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+    scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_create_errno(errno == EACCES || errno == EPERM ? ERROR_PERMISSION : ERROR_NO_PROCESS, errno,
+                                  "can't open %s", path);
+    scoped_free char *buffer = malloc(room + 1);
+    while (buffer) {
+        ssize_t got = read(fd, buffer + used, room - used);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return error_create_errno(errno == EACCES || errno == EPERM ? ERROR_PERMISSION : ERROR_SYSTEM, errno,
+                                      "can't read %s", path);
+        if (got == 0) {
+            buffer[used] = '\0';
+            *length = used;
+            *text = scope_take_pointer(&buffer);
+            return NULL;
+        }
+        used += (size_t)got;
+        if (used == room) {
+            char *larger = realloc(buffer, (room *= 2) + 1);
+            if (!larger)
+                break;
+            buffer = larger;
+        }
+    }
+    return error_create(ERROR_SYSTEM, NULL, "out of memory for %s", path);
+}
+
+struct error *process_read_start_time(pid_t pid, uint64_t *ticks)
+{
+    scoped_free char *text = NULL;
+    size_t length;
+    unsigned long long value;
+    struct error *error = process_read_file(pid, "stat", &text, &length);
+
+    if (error)
+        return error;
+    /* The name, field 2, may hold blanks and parentheses: count from its end. */
+    const char *at = strrchr(text, ')');
+    for (int field = 2; at && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    if (!at || sscanf(at, " %llu", &value) != 1)
+        return error_create(ERROR_SYSTEM, NULL, "/proc/%d/stat makes no sense", pid);
+    *ticks = value;
+    return NULL;
+}
+
+/* The value of a "Name:\tvalue" line, NULL when there is none. */
+static const char *process_status_field(const char *text, const char *name)
+{
+    size_t length = strlen(name);
+
+    for (const char *line = text; line && *line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (!strncmp(line, name, length) && line[length] == ':')
+            return line + length + 1;
+    }
+    return NULL;
+}
+
+static unsigned long long process_status_number(const char *text, const char *name, int base)
+{
+    const char *value = process_status_field(text, name);
+
+    return value ? strtoull(value, NULL, base) : 0;
+}
+
+/* "NSpid:\t4711\t12\t1": the last is the innermost. */
+static void process_parse_namespaces(struct process_status *status, const char *text)
+{
+    const char *at = process_status_field(text, "NSpid");
+    char *end;
+
+    status->namespace_depth = 0;
+    for (; at; at = end) {
+        long id = strtol(at, &end, 10);
+        if (end == at || memchr(at, '\n', (size_t)(end - at)))
+            break;
+        status->namespace_pid = (pid_t)id;
+        status->namespace_depth++;
+    }
+}
+
+struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *status)
+{
+    scoped_free char *text = NULL;
+    size_t length;
+    char name[64] = "status";
+
+    *status = (struct process_status){0};
+    if (tid)
+        snprintf(name, sizeof(name), "task/%d/status", tid);
+    struct error *error = process_read_file(pid, name, &text, &length);
+    if (error)
+        return error;
+
+    const char *value = process_status_field(text, "Name");
+    if (value)
+        sscanf(value, " %63[^\n]", status->name);
+    value = process_status_field(text, "State");
+    if (value)
+        sscanf(value, " %c", &status->state);
+    status->tgid = (pid_t)process_status_number(text, "Tgid", 10);
+    status->parent = (pid_t)process_status_number(text, "PPid", 10);
+    status->tracer = (pid_t)process_status_number(text, "TracerPid", 10);
+    value = process_status_field(text, "Uid");
+    if (value)
+        sscanf(value, " %u %u", &status->uid, &status->euid);
+    value = process_status_field(text, "Gid");
+    if (value)
+        sscanf(value, " %u %u", &status->gid, &status->egid);
+    process_parse_namespaces(status, text);
+    status->rss_bytes = process_status_number(text, "VmRSS", 10) * 1024;
+    status->threads = (unsigned)process_status_number(text, "Threads", 10);
+    status->seccomp = (int)process_status_number(text, "Seccomp", 10);
+    /* Only a kernel thread (and a zombie) has no memory of its own. */
+    status->kernel_thread = status->state != 'Z' && !process_status_field(text, "VmSize");
+    return NULL;
+}
+
+long process_read_syscall(pid_t pid, pid_t tid)
+{
+    scoped_free char *text = NULL;
+    char name[64], *end;
+    size_t length;
+
+    /* "35 0x7ff..." while blocked, "running", "-1 ..." in the kernel but in no call */
+    snprintf(name, sizeof(name), "task/%d/syscall", tid);
+    struct error *error = process_read_file(pid, name, &text, &length);
+    error_destroy(error);
+    if (error)
+        return -1;
+    long number = strtol(text, &end, 10);
+    return end == text ? -1 : number;
+}
+
+/* Why a number that the user gave is no process that we can hold. */
+static struct error *process_check_kind(pid_t pid)
+{
+    struct process_status status;
+    struct error *error = process_read_status(pid, 0, &status);
+
+    if (error) {
+        error_destroy(error);
+        return error_create(ERROR_NO_PROCESS, "list the Python processes here: safepoint ps", "no process %d", pid);
+    }
+    if (status.tgid != pid) {
+        error = error_create(ERROR_NO_PROCESS, NULL, "%d is a thread of process %d, not a process", pid, status.tgid);
+        return error_with_hint(error, "use the process: safepoint ... %d (and --thread %d for that thread)",
+                               status.tgid, pid);
+    }
+    if (status.state == 'Z' || status.state == 'X')
+        return error_create(ERROR_NO_PROCESS, "it has ended and waits for its parent to collect it",
+                            "process %d (%s) is a zombie", pid, status.name);
+    if (status.kernel_thread)
+        return error_create(ERROR_NOT_PYTHON, "list the Python processes here: safepoint ps",
+                            "process %d (%s) is a kernel thread", pid, status.name);
+    return NULL;
+}
+
+struct error *process_open(struct process *process, pid_t pid)
+{
+    struct error *error;
+
+    *process = (struct process){.pid = pid, .pidfd = -1, .memory_fd = -1, .lock_fd = -1};
+    process->memory = (struct memory){&process_memory_ops, process};
+    if ((error = process_check_kind(pid)))
+        return error;
+    process->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (process->pidfd < 0)
+        return error_create_errno(ERROR_NO_PROCESS, errno, "can't get hold of process %d", pid);
+    error = process_read_start_time(pid, &process->start_time);
+    if (!error)
+        error = process_check(process);
+    if (error)
+        process_close(process);
+    return error;
+}
+
+void process_close(struct process *process)
+{
+    if (process->pidfd >= 0)
+        close(process->pidfd);
+    if (process->memory_fd >= 0)
+        close(process->memory_fd);
+    process->pidfd = process->memory_fd = -1;
+    process_unlock(process);
+}
+
+void process_unlock(struct process *process)
+{
+    if (process->lock_fd >= 0)
+        close(process->lock_fd);
+    process->lock_fd = -1;
+}
+
+struct error *process_lock(struct process *process, bool *locked)
+{
+    char path[64];
+
+    /* Only who may attach can open it: nobody else can keep us out. */
+    *locked = true;
+    snprintf(path, sizeof(path), "/proc/%d/mem", process->pid);
+    scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_create_errno(errno == EACCES || errno == EPERM ? ERROR_PERMISSION : ERROR_TARGET_ENDED, errno,
+                                  "can't open %s", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        process->lock_fd = scope_take_fd(&fd);
+        return NULL;
+    }
+    *locked = false;
+    return errno == EWOULDBLOCK || errno == EINTR ? NULL
+                                                  : error_create_errno(ERROR_SYSTEM, errno, "can't lock %s", path);
+}
+
+struct error *process_check(const struct process *process)
+{
+    struct pollfd ended = {.fd = process->pidfd, .events = POLLIN};
+
+    if (poll(&ended, 1, 0) > 0)
+        return error_create(ERROR_TARGET_ENDED, NULL, "process %d has ended", process->pid);
+    return NULL;
+}
+
+/* ------------------------------------------------------------- access */
+
+static struct error *process_explain_refusal(pid_t pid)
+{
+    struct process_status target, own;
+    struct error *error = process_read_status(pid, 0, &target);
+
+    if (error)
+        return error;
+    if ((error = process_read_status(getpid(), 0, &own)))
+        return error;
+    if (own.euid != target.uid && own.euid != 0) {
+        error = error_create(ERROR_PERMISSION, NULL, "process %d belongs to uid %u, and we run as uid %u", pid,
+                             target.uid, own.euid);
+        return error_with_hint(error, "run as that user or as root: sudo safepoint ...");
+    }
+    int scope = 0;
+    FILE *yama = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
+    if (yama) {
+        if (fscanf(yama, "%d", &scope) != 1)
+            scope = 0;
+        fclose(yama);
+    }
+    if (scope > 0 && own.euid != 0) {
+        error = error_create(ERROR_PERMISSION, NULL, "Yama (kernel.yama.ptrace_scope = %d) allows no attaching to %d",
+                             scope, pid);
+        return error_with_hint(error, scope >= 3 ? "it is switched off until the next boot"
+                                                 : "run as root, or: sysctl kernel.yama.ptrace_scope=0");
+    }
+    return error_create(ERROR_PERMISSION,
+                        "the process may be undumpable (setuid, prctl) or in another user namespace; "
+                        "run as root, or in a container with --cap-add=SYS_PTRACE",
+                        "the kernel lets us neither read nor trace process %d", pid);
+}
+
+struct error *process_check_access(pid_t pid)
+{
+    char path[64];
+
+    /* Opening it asks the kernel the very question that attaching asks. */
+    snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+    scoped_fd int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd >= 0)
+        return NULL;
+    if (errno == ENOENT || errno == ESRCH)
+        return error_create(ERROR_NO_PROCESS, NULL, "no process %d", pid);
+    return process_explain_refusal(pid);
+}
+
+/* ------------------------------------------------------------ threads */
+
+static int process_compare_tids(const void *a, const void *b)
+{
+    pid_t left = *(const pid_t *)a, right = *(const pid_t *)b;
+
+    return (left > right) - (left < right);
+}
+
+struct error *process_list_threads(pid_t pid, pid_t **tids, size_t *count)
+{
+    char path[64];
+    size_t room = 16, used = 0;
+
+    *tids = NULL;
+    *count = 0;
+    snprintf(path, sizeof(path), "/proc/%d/task", pid);
+    DIR *directory = opendir(path);
+    if (!directory)
+        return error_create_errno(ERROR_NO_PROCESS, errno == ENOENT ? ESRCH : errno, "can't list the threads of %d",
+                                  pid);
+    pid_t *list = malloc(room * sizeof(*list));
+    for (struct dirent *entry; list && (entry = readdir(directory));) {
+        pid_t tid = (pid_t)atoi(entry->d_name);
+
+        if (tid <= 0)
+            continue;
+        if (used == room) {
+            pid_t *larger = realloc(list, (room *= 2) * sizeof(*list));
+            if (!larger)
+                free(list);
+            list = larger;
+        }
+        if (list)
+            list[used++] = tid;
+    }
+    closedir(directory);
+    if (!list)
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for the threads of %d", pid);
+    qsort(list, used, sizeof(*list), process_compare_tids);
+    *tids = list;
+    *count = used;
+    return NULL;
+}

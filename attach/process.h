@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A process that we hold by identity: a pidfd and the start time, so that a
+ * reused PID is noticed, and its memory. Nothing here stops it.
+ */
+#ifndef SAFEPOINT_ATTACH_PROCESS_H
+#define SAFEPOINT_ATTACH_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "error.h"
+#include "memory.h"
+
+struct process {
+    pid_t pid;
+    int pidfd;
+    int memory_fd;           /* /proc/PID/mem, opened on first need; -1 before */
+    uint64_t start_time;     /* clock ticks after boot: field 22 of /proc/PID/stat */
+    int lock_fd;             /* process_lock(); -1: not locked */
+    struct memory memory;    /* live; source is this struct: don't move it */
+};
+
+/* Opens a process. Kernel threads, zombies and PIDs that are no process are
+ * refused (ERROR_NO_PROCESS, ERROR_NOT_PYTHON) with their cause. A thread's id
+ * that is no process id is refused and its process named. Stops nothing. */
+struct error *process_open(struct process *process, pid_t pid) __attribute__((warn_unused_result));
+void process_close(struct process *process);
+
+/* NULL as long as the PID is still the process that was opened and not a
+ * zombie; ERROR_TARGET_ENDED otherwise. */
+struct error *process_check(const struct process *process) __attribute__((warn_unused_result));
+
+/* Only one of us works on a process at a time: a lock on its /proc/PID/mem, which ends
+ * with us. `locked` = false: another has it. */
+struct error *process_lock(struct process *process, bool *locked) __attribute__((warn_unused_result));
+void process_unlock(struct process *process);
+
+/* Reads a small /proc/PID/NAME whole, as a string (free() it). */
+struct error *process_read_file(pid_t pid, const char *name, char **text, size_t *length)
+    __attribute__((warn_unused_result));
+
+/* What /proc/PID/status says, of a process or of one of its threads. */
+struct process_status {
+    char name[64];
+    char state; /* R S D T t Z X I */
+    pid_t tgid, parent, tracer;
+    uid_t uid, euid;
+    gid_t gid, egid;
+    pid_t namespace_pid;      /* the id in its innermost pid namespace */
+    unsigned namespace_depth; /* 1: our own namespace */
+    uint64_t rss_bytes;
+    unsigned threads;
+    int seccomp;        /* 0 none, 1 strict, 2 filter */
+    bool kernel_thread;
+};
+/* tid 0: the process itself. ERROR_NO_PROCESS when it is gone. */
+struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *status)
+    __attribute__((warn_unused_result));
+
+/* The system call that a thread is blocked in; -1 when it runs or it can't be told.
+ * The thread isn't stopped for it. */
+long process_read_syscall(pid_t pid, pid_t tid);
+
+/* Field 22 of /proc/PID/stat. */
+struct error *process_read_start_time(pid_t pid, uint64_t *ticks) __attribute__((warn_unused_result));
+
+/* May we attach (ptrace, memory)? NULL or ERROR_PERMISSION with the cause that
+ * could be found and its cure. Touches nothing. */
+struct error *process_check_access(pid_t pid) __attribute__((warn_unused_result));
+
+/* The thread ids of a process, rising (free() them). */
+struct error *process_list_threads(pid_t pid, pid_t **tids, size_t *count) __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A thread of the target, stopped by ptrace for a moment.
+ *
+ * PTRACE_SEIZE and PTRACE_INTERRUPT: no signal is sent to the target. When we
+ * die at any instant the kernel lets the thread go. Signals that reach the
+ * thread while it is held are passed on.
+ */
+#ifndef SAFEPOINT_ATTACH_TRACEE_H
+#define SAFEPOINT_ATTACH_TRACEE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "attach/arch/arch.h"
+#include "attach/error.h"
+#include "attach/process.h"
+
+struct tracee {
+    pid_t tid;
+    bool stopped;       /* held in a ptrace stop right now */
+    bool group_stopped; /* the process was stopped by SIGSTOP or the like, before us */
+    uint64_t stopped_at; /* CLOCK_MONOTONIC nanoseconds when the stop was asked for */
+};
+
+/* Stops one thread of a process, waiting at most `timeout_ms` for it. On
+ * success it is stopped until tracee_release(). ERROR_PERMISSION (with the
+ * cause: another tracer by name, uid, Yama), ERROR_TARGET_ENDED, ERROR_BUSY when
+ * it didn't stop in time (uninterruptible sleep): it is then let go when we exit. */
+struct error *tracee_stop(struct tracee *tracee, const struct process *process, pid_t tid, int timeout_ms)
+    __attribute__((warn_unused_result));
+
+/* Lets the thread go on. A thread that isn't held is left alone. Returns how
+ * long it was held in nanoseconds. */
+uint64_t tracee_release(struct tracee *tracee);
+
+/* Nanoseconds of CLOCK_MONOTONIC. */
+uint64_t tracee_clock(void);
+
+#endif
