@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Interpreters, thread states and the GIL.
+ *
+ *   _PyRuntime.interpreters.head -> interpreter -> next ... (newest first, main last)
+ *                                      threads.head -> thread state -> next ... -> NULL
+ *                                                         interp -> back to its interpreter
+ *
+ * The target runs meanwhile: a list can be torn. What is read is checked (each
+ * thread state points back), and a list that fails is read again a few times.
+ */
+#include "runtime/runtime.h"
+
+#include <string.h>
+
+#include "attach/scope.h"
+#include "runtime/threads.h"
+
+/* No process has more; a list that goes on is a cycle or torn. */
+#define INTERPRETERS_MAX 4096
+#define THREADS_MAX      65536
+#define TRIES            5
+/* The member tid of glibc's struct pthread (nptl/descr.h), from pthread_self() on. */
+#define PTHREAD_TID_OFFSET 720
+
+static const struct memory *runtime_memory(const struct runtime *runtime)
+{
+    return &runtime->process->memory;
+}
+
+/* A passing state becomes final when it doesn't pass. */
+static bool is_torn(const struct error *error)
+{
+    return error && (error_code(error) == ERROR_BUSY || error_code(error) == ERROR_FAULT);
+}
+
+/* Is Python starting or ending at this moment? Then its lists come and go. */
+static bool is_passing(const struct runtime *runtime)
+{
+    const struct layout *layout = &runtime->layout;
+    uint32_t initialized = 0;
+    uint64_t finalizing = 0;
+    struct error *error = memory_read_u32(runtime_memory(runtime),
+                                          address_add(runtime->address, layout->runtime.initialized), &initialized);
+
+    if (!error)
+        error = memory_read_u64(runtime_memory(runtime), address_add(runtime->address, layout->runtime.finalizing),
+                                &finalizing);
+    bool passing = !error && (!initialized || finalizing);
+    error_destroy(error);
+    return passing;
+}
+
+static struct error *give_up(const struct runtime *runtime, struct error *error)
+{
+    struct error *final;
+
+    if (!is_torn(error))
+        return error;
+    if (is_passing(runtime))
+        final =
+            error_create(ERROR_BUSY, "try again in a moment", "Python is starting or ending: %s", error_message(error));
+    else
+        final = error_create(ERROR_UNSUPPORTED, "stop the process and try again; if it stays, please report it",
+                             "%s (by %s)", error_message(error), runtime->layout.origin);
+    error_destroy(error);
+    return final;
+}
+
+/* ------------------------------------------------------------ interpreters */
+
+static struct error *read_interpreter(const struct runtime *runtime, struct address at, struct address main,
+                                      struct interpreter *interpreter, struct address *next)
+{
+    const struct layout *layout = &runtime->layout;
+    uint64_t id;
+    struct error *error;
+
+    if (at.value % 8)
+        return error_create(ERROR_BUSY, NULL, "the list of interpreters has no address at %#llx",
+                            (unsigned long long)at.value);
+    if ((error = memory_read_u64(runtime_memory(runtime), address_add(at, layout->interpreter.id), &id)) ||
+        (error = memory_read_address(runtime_memory(runtime), address_add(at, layout->interpreter.next), next)))
+        return error_context(error, "the list of interpreters");
+    if ((int64_t)id < 0)
+        return error_create(ERROR_BUSY, NULL, "interpreter.id is %lld", (long long)id);
+    *interpreter = (struct interpreter){at, (int64_t)id, at.value == main.value};
+    return NULL;
+}
+
+static struct error *read_interpreters_once(const struct runtime *runtime, struct interpreter **list, size_t *count)
+{
+    const struct layout *layout = &runtime->layout;
+    scoped_free struct interpreter *found = NULL;
+    size_t used = 0;
+    bool main_found = false;
+    struct address at, main;
+    struct error *error;
+
+    if ((error = memory_read_address(runtime_memory(runtime),
+                                     address_add(runtime->address, layout->runtime.interpreters_head), &at)) ||
+        (error = memory_read_address(runtime_memory(runtime),
+                                     address_add(runtime->address, layout->runtime.interpreters_main), &main)))
+        return error;
+    while (at.value) {
+        if (used == INTERPRETERS_MAX)
+            return error_create(ERROR_BUSY, NULL, "the list of interpreters doesn't end");
+        struct interpreter *larger = reallocarray(found, used + 1, sizeof(*found));
+        if (!larger)
+            return error_create(ERROR_SYSTEM, NULL, "out of memory for the interpreters");
+        found = larger;
+        if ((error = read_interpreter(runtime, at, main, &found[used], &at)))
+            return error;
+        main_found |= found[used++].main;
+    }
+    if (!main_found)
+        return error_create(ERROR_BUSY, NULL, "the main interpreter isn't in the list of interpreters");
+    *list = scope_take_pointer(&found);
+    *count = used;
+    return NULL;
+}
+
+struct error *runtime_read_interpreters(const struct runtime *runtime, struct interpreter **list, size_t *count)
+{
+    struct error *error = NULL;
+
+    *list = NULL;
+    *count = 0;
+    for (unsigned i = 0; i < TRIES; i++) {
+        error_destroy(error);
+        error = read_interpreters_once(runtime, list, count);
+        if (!is_torn(error))
+            return error;
+    }
+    return give_up(runtime, error);
+}
+
+static struct error *read_main_interpreter(const struct runtime *runtime, struct address *interpreter)
+{
+    struct error *error = memory_read_address(
+        runtime_memory(runtime), address_add(runtime->address, runtime->layout.runtime.interpreters_main), interpreter);
+
+    if (!error && !interpreter->value)
+        error = error_create(ERROR_BUSY, "it is starting or ending; try again", "Python has no main interpreter now");
+    return error;
+}
+
+/* --------------------------------------------------------------------- GIL */
+
+static struct error *read_gil_of(const struct runtime *runtime, struct address interpreter, bool *locked,
+                                 struct address *holder)
+{
+    const struct layout *layout = &runtime->layout;
+    struct address gil = address_add(runtime->address, layout->runtime.gil);
+    uint32_t value;
+    struct error *error;
+
+    *locked = false;
+    *holder = ADDRESS_NULL;
+    if (layout->runtime.gil == OFF_NONE) {
+        error =
+            memory_read_address(runtime_memory(runtime), address_add(interpreter, layout->interpreter.ceval_gil), &gil);
+        if (error || !gil.value)
+            return error;
+    }
+    if ((error = memory_read_u32(runtime_memory(runtime), address_add(gil, layout->gil.locked), &value)) ||
+        (error = memory_read_address(runtime_memory(runtime), address_add(gil, layout->gil.last_holder), holder)))
+        return error;
+    /* -1: not made yet. */
+    *locked = (int32_t)value > 0;
+    return NULL;
+}
+
+struct error *runtime_read_gil(const struct runtime *runtime, bool *locked, struct address *holder)
+{
+    struct address interpreter;
+    struct error *error = read_main_interpreter(runtime, &interpreter);
+
+    *locked = false;
+    *holder = ADDRESS_NULL;
+    return error ? error : read_gil_of(runtime, interpreter, locked, holder);
+}
+
+/* ------------------------------------------------- thread ids and namespaces */
+
+/* The threads of the process by the id that they have in their own innermost
+ * pid namespace, which is how the target names them. */
+struct thread_ids {
+    pid_t process;
+    pid_t *outer; /* as we name them */
+    pid_t *inner; /* the same one in the target's namespace */
+    size_t count;
+};
+
+static void thread_ids_deinit(struct thread_ids *ids)
+{
+    free(ids->outer);
+    free(ids->inner);
+}
+
+static struct error *thread_ids_init(struct thread_ids *ids, pid_t process)
+{
+    struct process_status status;
+    struct error *error;
+
+    *ids = (struct thread_ids){.process = process};
+    if ((error = process_read_status(process, 0, &status)) ||
+        (error = process_list_threads(process, &ids->outer, &ids->count)))
+        return error;
+    if (!(ids->inner = calloc(ids->count + 1, sizeof(*ids->inner))))
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for the threads of %d", process);
+    for (size_t i = 0; i < ids->count; i++) {
+        ids->inner[i] = ids->outer[i];
+        if (status.namespace_depth == 1)
+            continue;
+        struct process_status thread;
+        error = process_read_status(process, ids->outer[i], &thread);
+        /* One that has just ended has no id any more. */
+        ids->inner[i] = error ? 0 : thread.namespace_pid;
+        error_destroy(error);
+    }
+    return NULL;
+}
+
+static pid_t thread_ids_find(const struct thread_ids *ids, uint64_t inner)
+{
+    for (size_t i = 0; i < ids->count; i++)
+        if (inner && (uint64_t)ids->inner[i] == inner)
+            return ids->outer[i];
+    return 0;
+}
+
+/* What the thread state says first (3.11+; after a fork it can be the parent's,
+ * then no thread of ours has it), then glibc's own note, then the one thing that
+ * is sure: Python's main thread is nearly always the process's first. */
+static pid_t find_tid(const struct runtime *runtime, const struct thread_ids *ids, struct address at, uint64_t pthread,
+                      bool is_main)
+{
+    uint32_t offset = runtime->layout.thread_state.native_thread_id;
+    uint64_t native = 0;
+    uint32_t noted = 0;
+    struct error *error = NULL;
+
+    if (offset != OFF_NONE)
+        error = memory_read_u64(runtime_memory(runtime), address_add(at, offset), &native);
+    error_destroy(error);
+    pid_t tid = thread_ids_find(ids, native);
+    if (tid)
+        return tid;
+    error = memory_read_u32(runtime_memory(runtime), address_of(pthread + PTHREAD_TID_OFFSET), &noted);
+    error_destroy(error);
+    tid = thread_ids_find(ids, noted);
+    if (!tid && is_main)
+        tid = ids->process;
+    return tid;
+}
+
+/* ------------------------------------------------------------- thread states */
+
+struct thread_list {
+    struct thread_state *items;
+    size_t count, room;
+};
+
+static struct thread_state *thread_list_add(struct thread_list *list)
+{
+    if (list->count == list->room) {
+        size_t room = list->room ? list->room * 2 : 16;
+        struct thread_state *larger = reallocarray(list->items, room, sizeof(*larger));
+
+        if (!larger)
+            return NULL;
+        list->items = larger;
+        list->room = room;
+    }
+    return &list->items[list->count++];
+}
+
+/* Reads one thread state and checks that it is one of this interpreter's. */
+static struct error *read_thread(const struct runtime *runtime, const struct interpreter *interpreter,
+                                 struct address at, struct thread_state *thread, struct address *next)
+{
+    const struct layout *layout = &runtime->layout;
+    const struct memory *memory = runtime_memory(runtime);
+    struct address interp;
+    struct error *error;
+
+    if (at.value % 8)
+        return error_create(ERROR_BUSY, NULL, "the list of threads has no address at %#llx",
+                            (unsigned long long)at.value);
+    if ((error = memory_read_address(memory, address_add(at, layout->thread_state.interp), &interp)) ||
+        (error = memory_read_address(memory, address_add(at, layout->thread_state.next), next)) ||
+        (error = memory_read_u64(memory, address_add(at, layout->thread_state.thread_id), &thread->pthread)))
+        return error_context(error, "the list of threads");
+    if (interp.value != interpreter->address.value)
+        return error_create(ERROR_BUSY, NULL, "thread_state.interp of %#llx doesn't point back to its interpreter",
+                            (unsigned long long)at.value);
+    thread->address = at;
+    thread->interpreter = interp;
+    thread->interpreter_id = interpreter->id;
+    return NULL;
+}
+
+static struct error *read_threads_of(const struct runtime *runtime, const struct interpreter *interpreter,
+                                     uint64_t main_thread, const struct thread_ids *ids, struct thread_list *list)
+{
+    struct address at, holder;
+    bool locked;
+    struct error *error;
+
+    if ((error = read_gil_of(runtime, interpreter->address, &locked, &holder)) ||
+        (error = memory_read_address(runtime_memory(runtime),
+                                     address_add(interpreter->address, runtime->layout.interpreter.threads_head), &at)))
+        return error;
+    while (at.value) {
+        struct thread_state thread;
+        struct address next;
+
+        if (list->count == THREADS_MAX)
+            return error_create(ERROR_BUSY, NULL, "the list of threads doesn't end");
+        if ((error = read_thread(runtime, interpreter, at, &thread, &next)))
+            return error;
+        thread.main = interpreter->main && thread.pthread == main_thread;
+        thread.holds_gil = locked && holder.value == at.value;
+        thread.tid = find_tid(runtime, ids, at, thread.pthread, thread.main);
+        struct thread_state *slot = thread_list_add(list);
+        if (!slot)
+            return error_create(ERROR_SYSTEM, NULL, "out of memory for the threads");
+        *slot = thread;
+        at = next;
+    }
+    return NULL;
+}
+
+static struct error *read_threads_once(const struct runtime *runtime, struct thread_list *list)
+{
+    scoped_free struct interpreter *interpreters = NULL;
+    struct thread_ids ids;
+    size_t count;
+    uint64_t main_thread;
+    struct error *error;
+
+    if ((error = runtime_read_interpreters(runtime, &interpreters, &count)) ||
+        (error = memory_read_u64(runtime_memory(runtime),
+                                 address_add(runtime->address, runtime->layout.runtime.main_thread), &main_thread)))
+        return error;
+    error = thread_ids_init(&ids, runtime->process->pid);
+    for (size_t i = 0; !error && i < count; i++)
+        error = read_threads_of(runtime, &interpreters[i], main_thread, &ids, list);
+    thread_ids_deinit(&ids);
+    return error;
+}
+
+struct error *runtime_read_threads(const struct runtime *runtime, struct thread_state **list, size_t *count)
+{
+    struct thread_list found = {0};
+    struct error *error = NULL;
+
+    *list = NULL;
+    *count = 0;
+    for (unsigned i = 0; i < TRIES; i++) {
+        error_destroy(error);
+        found.count = 0;
+        error = read_threads_once(runtime, &found);
+        if (!is_torn(error))
+            break;
+    }
+    if (error) {
+        free(found.items);
+        return give_up(runtime, error);
+    }
+    *list = found.items;
+    *count = found.count;
+    return NULL;
+}
+
+/* ------------------------------------------------------------ configuration */
+
+struct error *runtime_read_remote_debug(const struct runtime *runtime, bool *enabled)
+{
+    struct address interpreter;
+    uint32_t value;
+    struct error *error;
+
+    *enabled = true;
+    if (runtime->layout.interpreter.config_remote_debug == OFF_NONE)
+        return NULL;
+    if ((error = read_main_interpreter(runtime, &interpreter)) ||
+        (error = memory_read_u32(runtime_memory(runtime),
+                                 address_add(interpreter, runtime->layout.interpreter.config_remote_debug), &value)))
+        return error;
+    *enabled = value == 1;
+    return NULL;
+}
+
+/* ------------------------------------------------------------ pending calls */
+
+struct error *runtime_find_pending(const struct runtime *runtime, struct address *queue)
+{
+    const struct layout *layout = &runtime->layout;
+    struct address interpreter;
+
+    if (layout->runtime.pending != OFF_NONE) {
+        *queue = address_add(runtime->address, layout->runtime.pending);
+        return NULL;
+    }
+    if (layout->interpreter.pending == OFF_NONE)
+        return error_create(ERROR_UNSUPPORTED, "please report this build",
+                            "the queue of pending calls was not found in this CPython %s", runtime->version);
+    struct error *error = read_main_interpreter(runtime, &interpreter);
+    if (!error)
+        *queue = address_add(interpreter, layout->interpreter.pending);
+    return error;
+}
+
+struct error *runtime_read_pending_lock(const struct runtime *runtime, bool *held)
+{
+    const struct layout *layout = &runtime->layout;
+    struct address queue, lock;
+    uint8_t mutex;
+    uint32_t value;
+    struct error *error = runtime_find_pending(runtime, &queue);
+
+    *held = false;
+    if (error)
+        return error;
+    if (layout->pending.mutex != OFF_NONE) {
+        error = memory_read_u8(runtime_memory(runtime), address_add(queue, layout->pending.mutex), &mutex);
+        *held = !error && (mutex & 1);
+        return error;
+    }
+    error = memory_read_address(runtime_memory(runtime), address_add(queue, layout->pending.lock), &lock);
+    if (error || !lock.value)
+        return error;
+    /* A sem_t, whose first 32 bits are its value. */
+    if ((error = memory_read_u32(runtime_memory(runtime), lock, &value)))
+        return error;
+    if (value > 1)
+        return error_create(ERROR_UNSUPPORTED, "please report this build",
+                            "pending.lock is no semaphore of value 0 or 1, but %u", value);
+    *held = value == 0;
+    return NULL;
+}
