@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "protocol/directory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "attach/scope.h"
+
+#define DIRECTORY_SOCKET "channel"
+
+static const char *const directory_parents[] = {"/tmp", "/var/tmp", "/dev/shm", "/run"};
+
+static struct error *directory_random_hex(char *text, size_t digits)
+{
+    unsigned char bytes[32];
+
+    if (getrandom(bytes, digits / 2, 0) != (ssize_t)(digits / 2))
+        return error_create_errno(ERROR_SYSTEM, errno, "no random numbers");
+    for (size_t i = 0; i < digits / 2; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    return NULL;
+}
+
+/* 0700, ours first, then the target's; the name is random and new. */
+static bool directory_make(struct directory *directory, pid_t pid, const char *parent, uid_t uid, gid_t gid)
+{
+    char path[96];
+
+    snprintf(path, sizeof(path), "/proc/%d/root%s", pid, parent);
+    directory->parent_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory->parent_fd < 0)
+        return false;
+    if (mkdirat(directory->parent_fd, directory->name, 0700) == 0) {
+        directory->fd = openat(directory->parent_fd, directory->name,
+                               O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (directory->fd >= 0 && ((uid == geteuid() && gid == getegid()) || fchown(directory->fd, uid, gid) == 0)) {
+            snprintf(directory->path, sizeof(directory->path), "%s/%s", parent, directory->name);
+            return true;
+        }
+        if (directory->fd >= 0)
+            close(directory->fd);
+        directory->fd = -1;
+        unlinkat(directory->parent_fd, directory->name, AT_REMOVEDIR);
+    }
+    close(directory->parent_fd);
+    directory->parent_fd = -1;
+    return false;
+}
+
+/* bind() knows paths only: the descriptor's own, which is short and can't be moved. */
+static struct error *directory_listen(struct directory *directory, uid_t uid, gid_t gid)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/" DIRECTORY_SOCKET, directory->fd);
+    directory->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (directory->listen_fd < 0 ||
+        bind(directory->listen_fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+        fchmodat(directory->fd, DIRECTORY_SOCKET, 0600, 0) < 0 ||
+        (uid != geteuid() && fchownat(directory->fd, DIRECTORY_SOCKET, uid, gid, AT_SYMLINK_NOFOLLOW) < 0) ||
+        listen(directory->listen_fd, 4) < 0)
+        return error_create_errno(ERROR_SYSTEM, errno, "can't make a socket in %s", directory->path);
+    return NULL;
+}
+
+struct error *directory_open(struct directory *directory, pid_t pid, uid_t uid, gid_t gid)
+{
+    struct error *error;
+    bool made = false;
+
+    *directory = (struct directory){.parent_fd = -1, .fd = -1, .listen_fd = -1};
+    memcpy(directory->name, "safepoint-", 10);
+    if ((error = directory_random_hex(directory->name + 10, 16)) ||
+        (error = directory_random_hex(directory->nonce, 32)))
+        return error;
+    for (size_t i = 0; !made && i < sizeof(directory_parents) / sizeof(directory_parents[0]); i++)
+        made = directory_make(directory, pid, directory_parents[i], uid, gid);
+    if (!made)
+        return error_create(ERROR_UNSUPPORTED, "give it a writable /tmp, or a kernel with pidfd_getfd (5.6)",
+                            "process %d has no directory in which we may put a socket", pid);
+    if ((error = directory_listen(directory, uid, gid)))
+        directory_close(directory);
+    return error;
+}
+
+struct error *directory_write_file(struct directory *directory, const char *name, uid_t uid, gid_t gid,
+                                   const char *text, char *path, size_t path_size)
+{
+    size_t size = strlen(text);
+    scoped_fd int fd = openat(directory->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    snprintf(path, path_size, "%s/%s", directory->path, name);
+    if (fd < 0 || (uid != geteuid() && fchown(fd, uid, gid) < 0) || write(fd, text, size) != (ssize_t)size)
+        return error_create_errno(ERROR_SYSTEM, errno, "can't write %s", path);
+    return NULL;
+}
+
+void directory_preamble(const struct directory *directory, char *lines, size_t size)
+{
+    snprintf(lines, size, "CONNECT = lambda: connect(\"%s/" DIRECTORY_SOCKET "\")\nNONCE = b\"%s\"\n", directory->path,
+             directory->nonce);
+}
+
+struct error *directory_accept(struct directory *directory, pid_t pid, int *fd)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+
+    *fd = accept4(directory->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (*fd < 0) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED)
+            return NULL;
+        return error_create_errno(ERROR_SYSTEM, errno, "can't accept the target's connection");
+    }
+    if (getsockopt(*fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == pid)
+        return NULL;
+    close(*fd);
+    *fd = -1;
+    return NULL;
+}
+
+static void directory_close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void directory_close(struct directory *directory)
+{
+    directory_close_fd(&directory->listen_fd);
+    if (directory->fd >= 0) {
+        unlinkat(directory->fd, DIRECTORY_SOCKET, 0);
+        unlinkat(directory->fd, "agent.py", 0);
+    }
+    directory_close_fd(&directory->fd);
+    if (directory->parent_fd >= 0)
+        unlinkat(directory->parent_fd, directory->name, AT_REMOVEDIR);
+    directory_close_fd(&directory->parent_fd);
+}
