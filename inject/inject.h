@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * One request: make the target run an agent's source at its safe point, exactly
+ * once, or withdraw it without a trace.
+ *
+ * Life of a request:
+ *
+ *   inject_post      stop a thread for some 100 us, stage what the agent needs
+ *                    (channel, source), post by the first method of the table
+ *                    that serves this version and this thread's state
+ *   ...              the caller talks to the agent over the channel
+ *   inject_settle    after the agent said that it is done: wait until its staging
+ *                    is gone too
+ *   inject_withdraw  instead, on every other way out: take the post back; what was
+ *                    staged is removed; or learn that it runs already
+ *
+ * Nothing here prints, and nothing is left in the target when inject_settle() or
+ * inject_withdraw() has succeeded.
+ */
+#ifndef SAFEPOINT_INJECT_INJECT_H
+#define SAFEPOINT_INJECT_INJECT_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "attach/borrow.h"
+#include "attach/maps.h"
+#include "attach/process.h"
+#include "runtime/runtime.h"
+
+/* What every request to a process needs; made by the session, outlives requests. */
+struct inject_target {
+    const struct process *process;
+    const struct runtime *runtime;
+    const struct maps *maps; /* fresh: where there is room is looked up in it */
+    struct borrow_code code;
+};
+
+struct inject_options {
+    uint64_t id;             /* inject_new_id(); what the agent answers with */
+    pid_t tid;               /* of the thread that shall run it, our namespace; 0: the main thread */
+    bool wake;               /* a blocked call may be made to return EINTR to Python, which repeats it (PEP 475) */
+    const char *source;      /* the agent: Python source */
+    const char *preamble;    /* lines put before it, or NULL */
+    bool pass_channel;       /* make a socket pair in the target; else the preamble says where to connect */
+    const char *script_path; /* the source lies in this file already, as the target names it; else NULL */
+};
+
+enum inject_wake {
+    INJECT_WAKE_NONE,     /* the thread was running */
+    INJECT_WAKE_EINTR,    /* its system call was made to return EINTR */
+    INJECT_WAKE_BORROWED, /* the agent runs inside of its system call, which then returns EINTR */
+};
+
+struct inject_method;
+
+/* A descriptor that we made in the target, recognised by its inode. */
+struct inject_descriptor {
+    int number; /* -1: none */
+    ino_t inode;
+};
+
+struct inject_request {
+    const struct inject_target *target;
+    const struct inject_method *method;
+    struct thread_state thread;
+    uint64_t id;
+    int channel_fd;      /* our end; -1 when not passed. The caller may take it over (set it to -1) */
+    uint64_t pause_ns;   /* the longest that a thread of the target was held */
+    enum inject_wake wake;
+    bool posted;
+    bool spoke;          /* the caller has heard the agent */
+    bool left;           /* withdrawn, but what is staged goes only when the thread comes by (inject_withdraw) */
+    char blocked_in[160]; /* what the thread was found in, for messages; "" while running */
+
+    /* What is staged in the target, to be undone. */
+    struct inject_descriptor theirs, ours, script;
+    struct address mapping; /* the stub's pages, then a page for results */
+    size_t mapping_size, stub_size;
+    bool stub_written;
+    struct borrow_limits limits;
+    struct address add_pending_call; /* Py_AddPendingCall; ADDRESS_NULL when the file has no such symbol */
+    uint64_t signal_mask;   /* of the thread, before we first borrowed it */
+    uint64_t restart_at;    /* where the call that we interrupted is begun again; 0: none was */
+    bool borrowed;
+    char script_path[PATH_MAX];
+};
+
+/* A random number that names a request. */
+uint64_t inject_new_id(void);
+
+/* Posts. On success the agent's source will run; on error everything is undone.
+ * ERROR_DISABLED (remote debugging switched off), ERROR_UNSUPPORTED,
+ * ERROR_PERMISSION, ERROR_NO_SAFE_POINT (no thread can be used in its present
+ * state: says which state), ERROR_TARGET_ENDED. All of the target's threads
+ * run before and after. */
+struct error *inject_post(struct inject_request *request, const struct inject_target *target,
+                          const struct inject_options *options) __attribute__((warn_unused_result));
+
+/* Takes the post back. `taken` = false: it will never run, and what was staged is
+ * removed. `taken` = true: the safe point had it already; the caller closes
+ * its end of the channel (the agent then ends) and calls inject_settle().
+ * Where no thread can be borrowed without harm (a call that would end before its
+ * time), request->left is set: the caller closes its end of the channel; an
+ * agent that finds nobody there runs nothing, and removes all that is staged. */
+struct error *inject_withdraw(struct inject_request *request, bool *taken) __attribute__((warn_unused_result));
+
+/* Waits, at most `timeout_ms`, until what the agent removes itself is gone, and
+ * removes the rest. `settled` = false: the agent still runs. */
+struct error *inject_settle(struct inject_request *request, int timeout_ms, bool *settled)
+    __attribute__((warn_unused_result));
+
+/* Removes what one of us, killed between staging and posting, has left in the target; after
+ * process_lock(). The rest (a request that was posted) removes itself. */
+struct error *inject_clear_leftovers(const struct inject_target *target, unsigned *cleared)
+    __attribute__((warn_unused_result));
+
+/* Where the agent says that its script may be interrupted (its STARTED frame). */
+struct inject_interruption {
+    struct address exception; /* the class to raise */
+    struct address running;   /* a list, whose first item is `mark` while the script runs */
+    struct address mark;
+};
+
+/* Raises the exception in the thread that runs the script, at its next bytecode.
+ * `raised` = false: the script was over, or the build doesn't allow it. */
+struct error *inject_interrupt(struct inject_request *request, const struct inject_interruption *at, bool *raised)
+    __attribute__((warn_unused_result));
+
+/* "eintr" and so on, as in JSON. */
+const char *inject_wake_name(enum inject_wake wake);
+const char *inject_method_name(const struct inject_request *request);
+
+#endif

@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The life of a request: stop a thread, let the first method that serves it post,
+ * let it go. Passing states (a lock held, a restartable sequence) are tried
+ * again; what failed half-way is undone before the error is returned.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "attach/syscalls.h"
+#include "inject/internal.h"
+
+#define POST_ATTEMPTS 400
+#define POST_STOP_TIMEOUT_MS 2000
+#define POST_LEFTOVERS_MAX 64
+
+static const struct inject_method *const post_methods[] = {
+    &inject_debugger_support,
+    &inject_borrowed_call,
+    &inject_pending_call,
+};
+
+static void post_nap(long microseconds)
+{
+    struct timespec nap = {microseconds / 1000000, microseconds % 1000000 * 1000};
+
+    nanosleep(&nap, NULL);
+}
+
+/* ------------------------------------------------------------ the thread */
+
+static struct error *post_find_thread(struct inject_request *request, pid_t tid)
+{
+    const struct inject_target *target = request->target;
+    struct thread_state *threads;
+    size_t count;
+    struct error *error = runtime_read_threads(target->runtime, &threads, &count);
+    bool found = false;
+
+    if (error)
+        return error;
+    for (size_t i = 0; i < count && !found; i++) {
+        if (tid ? threads[i].tid == tid : threads[i].main) {
+            request->thread = threads[i];
+            found = true;
+        }
+    }
+    free(threads);
+    if (!found && tid) {
+        error = error_create(ERROR_USAGE, NULL, "thread %d of process %d runs no Python", tid, target->process->pid);
+        return error_with_hint(error, "list its threads: safepoint info %d", target->process->pid);
+    }
+    if (!found || !request->thread.tid)
+        return error_create(ERROR_UNSUPPORTED, NULL, "the main Python thread of process %d wasn't found",
+                            target->process->pid);
+    return NULL;
+}
+
+/* Does the code that made the call repeat it after EINTR (PEP 475)? CPython and
+ * its standard extensions do, and readline; ctypes calls what it is told to. */
+static bool post_caller_repeats(const struct inject_stop *stop, const struct map *caller)
+{
+    const char *name = map_basename(caller);
+
+    if (!strcmp(caller->path, image_path(stop->request->target->runtime->image)))
+        return true;
+    if (!strncmp(name, "libreadline", 11) || !strncmp(name, "libedit", 7))
+        return true;
+    return strstr(caller->path, "/lib-dynload/") && strncmp(name, "_ctypes", 7) != 0;
+}
+
+/* Calls that a script, not Python, waits in: EINTR ends them. */
+static bool post_is_repeated_call(long number)
+{
+    const char *name = syscall_name(number);
+
+    return strcmp(name, "pause") != 0 && strcmp(name, "rt_sigtimedwait") != 0 && strcmp(name, "rt_sigsuspend") != 0;
+}
+
+/* All that may have made the call must repeat it: a wrong guess would end
+ * somebody's call before its time. */
+static void post_describe_block(struct inject_stop *stop)
+{
+    struct inject_request *request = stop->request;
+    const struct map *callers[16], *caller;
+    size_t count;
+
+    stop->pep475 = false;
+    request->blocked_in[0] = '\0';
+    if (stop->borrow.blocked == ARCH_NOT_BLOCKED)
+        return;
+    count = borrow_find_callers(&stop->borrow, request->target->maps, callers, 16);
+    caller = count ? callers[0] : NULL;
+    stop->pep475 = count && post_is_repeated_call(stop->borrow.blocked_number);
+    for (size_t i = 0; i < count; i++) {
+        if (post_caller_repeats(stop, callers[i]))
+            continue;
+        stop->pep475 = false;
+        caller = callers[i];
+        break;
+    }
+    snprintf(request->blocked_in, sizeof(request->blocked_in), "%s%s%.80s",
+             syscall_name(stop->borrow.blocked_number), caller ? " called by " : "",
+             caller ? map_basename(caller) : "");
+}
+
+/* ----------------------------------------------------------------- a stop */
+
+enum arch_resume inject_resume(struct inject_stop *stop)
+{
+    bool wake = stop->options && stop->options->wake && stop->pep475 && stop->borrow.blocked != ARCH_NOT_BLOCKED;
+
+    stop->request->wake = wake ? INJECT_WAKE_EINTR : INJECT_WAKE_NONE;
+    return wake ? ARCH_RESUME_EINTR : ARCH_RESUME_SAME;
+}
+
+/* Has the thread still to leave the chain that we laid before, or just left it, and
+ * not yet begun its system call again? It is about to be blocked then, and not
+ * yet to be woken. The chain is known by its mask. */
+static struct error *post_check_chain(struct inject_stop *stop)
+{
+    const uint64_t unblockable = 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1);
+    struct inject_request *request = stop->request;
+    uint64_t mask = stop->borrow.state.signal_mask | unblockable;
+
+    uint64_t at = arch_native.instruction_pointer(&stop->borrow.state);
+
+    if (request->borrowed && ((mask == ~0ULL && mask != (request->signal_mask | unblockable)) ||
+                              (stop->borrow.blocked == ARCH_NOT_BLOCKED && at == request->restart_at)))
+        return error_create(ERROR_BUSY, NULL, "thread %d is not done with its last steps", request->thread.tid);
+    if (!request->borrowed)
+        request->signal_mask = stop->borrow.state.signal_mask;
+    return NULL;
+}
+
+static struct error *post_inspect(struct inject_stop *stop)
+{
+    const struct inject_target *target = stop->request->target;
+    struct error *error =
+        borrow_inspect(&stop->borrow, target->process, stop->tracee, target->maps, &target->code,
+                       &stop->request->limits);
+
+    if (!error)
+        error = post_check_chain(stop);
+    if (error)
+        return error;
+    post_describe_block(stop);
+    stop->hands_off = stop->borrow.blocked == ARCH_RESTARTS_BLOCK &&
+                      !(stop->pep475 && (!stop->options || stop->options->wake));
+    return NULL;
+}
+
+/* One stop of the thread: as short as `work` is. */
+static struct error *post_stop(struct inject_request *request, const struct inject_options *options,
+                               struct error *(*work)(struct inject_stop *stop, void *context), void *context)
+{
+    struct tracee tracee;
+    struct inject_stop stop = {.request = request, .options = options, .tracee = &tracee};
+    struct error *error = borrow_read_limits(&request->limits, request->target->process, request->thread.tid);
+
+    if (!error)
+        error = tracee_stop(&tracee, request->target->process, request->thread.tid, POST_STOP_TIMEOUT_MS);
+    if (error)
+        return error;
+    error = work(&stop, context);
+    uint64_t held = tracee_release(&tracee);
+    if (held > request->pause_ns)
+        request->pause_ns = held;
+    return error;
+}
+
+struct error *inject_with_stop(struct inject_request *request,
+                               struct error *(*work)(struct inject_stop *stop, void *context), void *context)
+{
+    struct error *error = NULL;
+
+    for (int attempt = 0; attempt < POST_ATTEMPTS; attempt++) {
+        error_destroy(error);
+        error = post_stop(request, NULL, work, context);
+        if (!error || error_code(error) != ERROR_BUSY)
+            return error;
+        post_nap(500);
+    }
+    return error;
+}
+
+/* ------------------------------------------------------------- one attempt */
+
+/* A call with a time-out can't be begun again once a frame was used: unless
+ * Python repeats it, or nothing needs to be run on the thread, hands off. */
+static struct error *post_check_block(const struct inject_stop *stop)
+{
+    if (!stop->hands_off)
+        return NULL;
+    return error_create(ERROR_NO_SAFE_POINT, stop->pep475 ? "leave out --no-wake" : NULL,
+                        "thread %d is blocked in %s, which would end before its time", stop->request->thread.tid,
+                        stop->request->blocked_in);
+}
+
+static struct error *post_choose(struct inject_stop *stop)
+{
+    for (size_t i = 0; i < sizeof(post_methods) / sizeof(post_methods[0]); i++) {
+        if (!post_methods[i]->serves(stop))
+            continue;
+        stop->request->method = post_methods[i];
+        return NULL;
+    }
+    return error_create(ERROR_UNSUPPORTED, "leave out --thread: the main thread can be used",
+                        "CPython %s runs a request on its main thread only", stop->request->target->runtime->version);
+}
+
+/* The agent's source is a file already and nothing is passed: nothing to be staged. */
+static bool post_needs_staging(const struct inject_stop *stop)
+{
+    return stop->request->method->staging == STAGING_STUB || !stop->options->script_path;
+}
+
+/* The first stop: which method, and what it needs. */
+static struct error *post_stage(struct inject_stop *stop, void *context)
+{
+    bool *staged = context;
+    struct error *error = post_inspect(stop);
+
+    if (error || (error = post_choose(stop)))
+        return error;
+    *staged = false;
+    if (!post_needs_staging(stop))
+        return stop->request->method->post(stop);
+    if ((error = post_check_block(stop)))
+        return error;
+    error = stage_begin(stop, stop->request->method->staging);
+    *staged = stop->request->borrowed = !error;
+    if (stop->borrow.blocked == ARCH_RESTARTS)
+        stop->request->restart_at =
+            arch_native.instruction_pointer(&stop->borrow.state) - arch_native.syscall_length;
+    return error;
+}
+
+/* The second: the thread's state may be another; what is staged must do. */
+static struct error *post_post(struct inject_stop *stop, void *context)
+{
+    enum inject_staging staging = stop->request->method->staging;
+    struct error *error = post_inspect(stop);
+
+    (void)context;
+    if (error || (error = post_choose(stop)))
+        return error;
+    if (stop->request->method->staging == STAGING_STUB && (error = post_check_block(stop)))
+        return error;
+    if (stop->request->method->staging != staging)
+        return error_create(ERROR_BUSY, NULL, "thread %d changes its state", stop->request->thread.tid);
+    if ((error = stage_mark_posted(stop->request)))
+        return error;
+    return stop->request->method->post(stop);
+}
+
+static struct error *post_attempt(struct inject_request *request, const struct inject_options *options)
+{
+    bool staged = false;
+    struct error *error = post_stop(request, options, post_stage, &staged);
+
+    if (error || !staged)
+        return error;
+    if ((error = stage_finish(request, options, request->method->staging)))
+        return error;
+    for (int attempt = 0; attempt < POST_ATTEMPTS; attempt++) {
+        const struct inject_method *method = request->method;
+        error = post_stop(request, options, post_post, NULL);
+        /* Another kind of staging is needed now: from the beginning. */
+        if (!error || error_code(error) != ERROR_BUSY || request->method->staging != method->staging)
+            return error;
+        error_destroy(error);
+        post_nap(attempt < 20 ? 20 : 500);
+    }
+    return error_create(ERROR_BUSY, NULL, "thread %d can't be used just now", request->thread.tid);
+}
+
+/* Any thread can remove what is staged. */
+static bool post_remove_on_thread(const struct inject_request *request, pid_t tid)
+{
+    const struct inject_target *target = request->target;
+    struct inject_request helper = *request;
+    struct tracee tracee;
+    struct inject_stop stop = {.request = &helper, .tracee = &tracee};
+    struct error *error = borrow_read_limits(&helper.limits, target->process, tid);
+
+    helper.thread.tid = tid;
+    helper.borrowed = tid == request->thread.tid && request->borrowed;
+    if (!error && !(error = tracee_stop(&tracee, target->process, tid, POST_STOP_TIMEOUT_MS))) {
+        error = post_inspect(&stop);
+        if (!error && stop.hands_off)
+            error = error_create(ERROR_BUSY, NULL, "thread %d can't be borrowed", tid);
+        if (!error)
+            error = stage_remove(&stop);
+        tracee_release(&tracee);
+    }
+    error_destroy(error);
+    return !error;
+}
+
+static bool post_remove_once(const struct inject_request *request)
+{
+    pid_t *tids;
+    size_t count;
+    bool removed = post_remove_on_thread(request, request->thread.tid);
+    struct error *error = removed ? NULL : process_list_threads(request->target->process->pid, &tids, &count);
+
+    if (removed || error) {
+        error_destroy(error);
+        return removed;
+    }
+    for (size_t i = 0; i < count && !removed; i++)
+        removed = tids[i] != request->thread.tid && post_remove_on_thread(request, tids[i]);
+    free(tids);
+    return removed;
+}
+
+/* Removes what is left, and waits until it is gone. */
+static struct error *post_remove(struct inject_request *request)
+{
+    uint64_t until = tracee_clock() + POST_STOP_TIMEOUT_MS * 1000000ULL;
+    bool removed = false;
+    struct error *error;
+
+    while (stage_is_left(request)) {
+        if ((error = process_check(request->target->process)))
+            return error;
+        if (tracee_clock() > until)
+            return error_create(ERROR_BUSY, NULL, "a page and descriptors of ours stay in process %d: none of its "
+                                "threads can be borrowed just now", request->target->process->pid);
+        if (!removed)
+            removed = post_remove_once(request);
+        post_nap(removed ? 20 : 2000);
+    }
+    request->mapping = ADDRESS_NULL;
+    return NULL;
+}
+
+/* ----------------------------------------------------------------- public */
+
+static struct error *post_check_target(const struct inject_target *target)
+{
+    bool enabled;
+    struct error *error = runtime_read_remote_debug(target->runtime, &enabled);
+
+    if (error)
+        return error;
+    if (!enabled)
+        return error_create(ERROR_DISABLED,
+                            "it was started with PYTHON_DISABLE_REMOTE_DEBUG or -X disable-remote-debug, or built "
+                            "without it; safepoint respects that",
+                            "remote debugging is disabled in process %d", target->process->pid);
+    if (target->runtime->finalizing)
+        return error_create(ERROR_TARGET_ENDED, NULL, "process %d is shutting down", target->process->pid);
+    return NULL;
+}
+
+uint64_t inject_new_id(void)
+{
+    uint64_t id;
+
+    return getrandom(&id, sizeof(id), 0) == sizeof(id) ? id : tracee_clock();
+}
+
+static void request_init(struct inject_request *request, const struct inject_target *target,
+                         const struct inject_options *options)
+{
+    *request = (struct inject_request){
+        .target = target, .channel_fd = -1, .theirs = {-1, 0}, .ours = {-1, 0}, .script = {-1, 0}};
+    request->id = options->id;
+    struct image_range range;
+    if (image_find_symbol(target->runtime->image, "Py_AddPendingCall", &range))
+        request->add_pending_call = range.start;
+    if (options->script_path)
+        snprintf(request->script_path, sizeof(request->script_path), "%s", options->script_path);
+}
+
+static void post_forget_staged(struct inject_request *request)
+{
+    request->theirs = request->ours = request->script = (struct inject_descriptor){-1, 0};
+    request->mapping = ADDRESS_NULL;
+    request->stub_written = false;
+}
+
+static void post_close_channel(struct inject_request *request)
+{
+    if (request->channel_fd >= 0)
+        close(request->channel_fd);
+    request->channel_fd = -1;
+}
+
+struct error *inject_clear_leftovers(const struct inject_target *target, unsigned *cleared)
+{
+    struct inject_request leftover;
+    const struct inject_options options = {0};
+    struct error *error = NULL;
+
+    *cleared = 0;
+    request_init(&leftover, target, &options);
+    while (!error && *cleared < POST_LEFTOVERS_MAX && stage_find_leftover(&leftover)) {
+        if ((error = post_find_thread(&leftover, 0)) || (error = post_remove(&leftover)))
+            break;
+        ++*cleared;
+        request_init(&leftover, target, &options);
+    }
+    return error;
+}
+
+struct error *inject_post(struct inject_request *request, const struct inject_target *target,
+                          const struct inject_options *options)
+{
+    struct error *error;
+
+    request_init(request, target, options);
+    if ((error = post_check_target(target)) || (error = post_find_thread(request, options->tid)))
+        return error;
+    for (int attempt = 0; attempt < POST_ATTEMPTS; attempt++) {
+        error_destroy(error);
+        error = post_attempt(request, options);
+        if (!error) {
+            request->posted = true;
+            return NULL;
+        }
+        if (error_code(error) == ERROR_TARGET_ENDED)
+            break;
+        struct error *undo = post_remove(request);
+        post_close_channel(request);
+        post_forget_staged(request);
+        if (undo) {
+            error = error_with_hint(error, "%s", error_message(undo));
+            error_destroy(undo);
+            break;
+        }
+        if (error_code(error) != ERROR_BUSY)
+            break;
+        post_nap(500);
+    }
+    return error;
+}
+
+/* Where the thread can't be borrowed without harm, nothing is taken back: once the
+ * caller has closed its end of the channel, the agent that comes to run finds
+ * nobody there, and removes itself and all that is staged. */
+static struct error *post_withdraw_stopped(struct inject_stop *stop, void *context)
+{
+    bool *taken = context;
+    struct inject_request *request = stop->request;
+    struct error *error = post_inspect(stop);
+
+    if (error && error_code(error) == ERROR_BUSY && !stop->tracee->group_stopped)
+        return error;
+    if (error || stop->hands_off) {
+        error_destroy(error);
+        request->left = true;
+        return NULL;
+    }
+    error = request->method->withdraw(request, taken);
+    if (!error && !*taken)
+        request->posted = false;
+    return error;
+}
+
+struct error *inject_withdraw(struct inject_request *request, bool *taken)
+{
+    struct error *error;
+
+    *taken = request->left = false; /* what an earlier try found may have passed */
+    if (!request->posted)
+        return NULL;
+    error = inject_with_stop(request, post_withdraw_stopped, taken);
+    if (!error && !*taken && !request->left)
+        error = post_remove(request);
+    return error_context(error, "withdrawing the request");
+}
+
+struct error *inject_settle(struct inject_request *request, int timeout_ms, bool *settled)
+{
+    uint64_t start = tracee_clock();
+    long nap = 20;
+
+    /* The agent closes its descriptors and the stub its mapping. */
+    while (!(*settled = !stage_is_left(request))) {
+        struct error *ended = process_check(request->target->process);
+        error_destroy(ended);
+        if (ended) {
+            *settled = true;
+            break;
+        }
+        if (tracee_clock() - start > (uint64_t)timeout_ms * 1000000ULL)
+            return request->method->staging == STAGING_SCRIPT && !request->spoke ? post_remove(request) : NULL;
+        post_nap(nap);
+        nap = nap < 5000 ? nap * 2 : nap;
+    }
+    request->posted = false;
+    return NULL;
+}
+
+const char *inject_wake_name(enum inject_wake wake)
+{
+    static const char *const names[] = {"none", "eintr", "borrowed"};
+
+    return names[wake];
+}
+
+const char *inject_method_name(const struct inject_request *request)
+{
+    return request->method ? request->method->name : "none";
+}
