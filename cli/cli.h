@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The command line: commands as rows of a table, the options they share, and the
+ * only code of the program that prints and decides the exit status.
+ */
+#ifndef SAFEPOINT_CLI_CLI_H
+#define SAFEPOINT_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "attach/error.h"
+#include "protocol/json.h"
+
+enum cli_color { CLI_COLOR_AUTO, CLI_COLOR_ALWAYS, CLI_COLOR_NEVER };
+enum cli_channel { CLI_CHANNEL_AUTO, CLI_CHANNEL_PASSED, CLI_CHANNEL_DIRECTORY };
+
+/* What was asked on the command line. */
+struct cli_options {
+    const struct cli_command *command;
+    bool json, quiet, verbose, no_wake, help;
+    enum cli_color color;
+    enum cli_channel channel;
+    const char *output_path; /* -o; NULL: standard output */
+    const char *thread;      /* --thread; NULL: main */
+    const char *code;        /* -c */
+    const char *expression;  /* -e */
+    int64_t timeout_ms;
+    int count;               /* words behind the command */
+    char **words;
+    int script_count;        /* words behind "--" */
+    char **script_words;
+};
+
+/* Which options a command takes, besides those that all take. */
+enum {
+    CLI_TAKES_REQUEST = 1, /* --thread --timeout --no-wake --channel */
+    CLI_TAKES_CODE = 2,    /* -c -e -- ARGS */
+};
+
+struct cli_command {
+    const char *name, *synopsis, *summary, *description, *example;
+    bool runs_code; /* in the target: said in the help */
+    int takes;
+    int words_min, words_max; /* -1: any number */
+    /* Prints the answer. The error's exit status becomes the program's. */
+    struct error *(*run)(const struct cli_options *options, struct json *json);
+};
+
+extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
+    cli_command_console, cli_command_help;
+
+/* The table, ended by NULL, in the order of the help. */
+extern const struct cli_command *const cli_commands[];
+const struct cli_command *cli_find_command(const char *name);
+
+/* ----------------------------------------------------------------- output.c */
+
+/* Standard output, or the file of -o. All answers go there. */
+extern FILE *cli_output;
+
+/* "safepoint: TEXT" on standard error, unless -q. */
+void cli_note(const struct cli_options *options, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* "safepoint: MESSAGE", "hint: HINT" on standard error. */
+void cli_print_error(const struct cli_options *options, const struct error *error);
+
+/* --color, or: is the file a terminal, and does NO_COLOR allow it? */
+bool cli_use_color(const struct cli_options *options, FILE *file);
+
+/* "1.5 MiB", "312 B". `text` of at least 24 bytes; returns it. */
+char *cli_format_size(char *text, size_t room, uint64_t bytes);
+/* "3 d 4 h", "12 min 5 s", "3.2 s". */
+char *cli_format_duration(char *text, size_t room, double seconds);
+/* 1234567 -> "1,234,567". */
+char *cli_format_count(char *text, size_t room, uint64_t count);
+
+/* "500ms", "10s", "5m", "2h", in milliseconds. */
+bool cli_parse_duration(const char *text, int64_t *milliseconds);
+/* A PID, or ERROR_USAGE. */
+struct error *cli_parse_pid(const char *text, pid_t *pid) __attribute__((warn_unused_result));
+
+/* Control characters and invalid bytes of a target's texts made visible ("\x1b"):
+ * they must not reach a terminal as they are. free() it. */
+char *cli_escape(const char *text);
+/* The same, on one line: newlines and tabs become blanks. */
+char *cli_escape_line(const char *text);
+
+/* ---------------------------------------------------------------- signals.c */
+
+/* SIGINT, SIGTERM and SIGHUP ask for an orderly end: a flag and a descriptor that polls readable. */
+void cli_signals_init(void);
+int cli_signals_fd(void);
+bool cli_signals_pending(void);
+/* Forgets a SIGINT (a console goes on). */
+void cli_signals_clear(void);
+/* Forgets whichever signal was seen and returns it (0: none): for what is still to be
+ * undone in the target before we go. */
+int cli_signals_take(void);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cli/help.h"
+
+#include <string.h>
+
+#define HELP_VERSION "0.1"
+
+const struct cli_command *const cli_commands[] = {
+    &cli_command_ps,      &cli_command_info, &cli_command_exec, &cli_command_stats,
+    &cli_command_console, &cli_command_help, NULL,
+};
+
+const struct cli_command *cli_find_command(const char *name)
+{
+    for (size_t i = 0; cli_commands[i]; i++) {
+        if (!strcmp(cli_commands[i]->name, name))
+            return cli_commands[i];
+    }
+    return NULL;
+}
+
+static const char help_common_options[] =
+    "  --json                one JSON object on standard output, errors too\n"
+    "  -o, --output FILE     write the answer there\n"
+    "  --color auto|always|never\n"
+    "  -q, --quiet           no notes on standard error\n"
+    "  -v, --verbose\n"
+    "  --help, --version\n";
+
+static const char help_code_options[] =
+    "  -c CODE               run this text\n"
+    "  -e EXPR               show the value of this expression\n"
+    "  -- ARGS               sys.argv[1:]\n";
+
+static const char help_request_options[] =
+    "  --thread main|TID     the thread that runs it (default main)\n"
+    "  --timeout DURATION    500ms, 10s, 5m (default 10s); then it is withdrawn or interrupted\n"
+    "  --no-wake             wait for a blocked thread rather than wake it\n"
+    "  --channel auto|passed|directory\n"
+    "                        how the answer comes: a socket passed, or one in a private directory\n";
+
+static const char help_statuses[] =
+    "0 done, 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
+    "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 130 interrupted.\n";
+
+static void help_print_common(void)
+{
+    fprintf(cli_output, "\nOptions of every command:\n%s", help_common_options);
+}
+
+static void help_print_options(const struct cli_command *command)
+{
+    fprintf(cli_output, "\nOptions:\n%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
+            command->takes & CLI_TAKES_REQUEST ? help_request_options : "");
+}
+
+static void help_print_command(const struct cli_command *command)
+{
+    fprintf(cli_output, "safepoint %s %s\n\n%s.\n", command->name, command->synopsis, command->summary);
+    if (command->description)
+        fprintf(cli_output, "\n%s\n", command->description);
+    fprintf(cli_output, "\nRuns code in the target: %s.\n", command->runs_code ? "yes" : "no");
+    if (command->takes)
+        help_print_options(command);
+    help_print_common();
+    fprintf(cli_output, "\nExample:\n  %s\n", command->example);
+}
+
+void help_print(const struct cli_command *command)
+{
+    if (command) {
+        help_print_command(command);
+        return;
+    }
+    fputs("safepoint [OPTIONS] COMMAND TARGET [ARGUMENTS]\n"
+          "safepoint PID                 the same as: safepoint info PID\n\n"
+          "Attaches to a live CPython process by PID, makes it run a script at its safe point, and\n"
+          "reports what it finds. No restart, no change to its code.\n\nCommands:\n",
+          cli_output);
+    for (size_t i = 0; cli_commands[i]; i++)
+        fprintf(cli_output, "  %-9s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
+    help_print_common();
+    fprintf(cli_output, "\nExit status: %s", help_statuses);
+    fputs("\nExample:\n  safepoint exec 4711 -e 'len(gc.get_objects())'\n"
+          "More on a command: safepoint help COMMAND\n",
+          cli_output);
+}
+
+void help_print_version(void)
+{
+    puts("safepoint " HELP_VERSION " (wire protocol 1, CPython 3.8 to 3.15)");
+}
+
+/* ------------------------------------------------- for `make install` */
+
+/* roff: a line must not begin with a dot or a quote, and "-" is a hyphen. */
+static void help_print_roff(const char *text)
+{
+    bool at_start = true;
+
+    for (; *text; text++) {
+        if (at_start && (*text == '.' || *text == '\''))
+            fputs("\\&", cli_output);
+        at_start = *text == '\n';
+        if (*text == '-')
+            fputs("\\-", cli_output);
+        else if (*text == '\\')
+            fputs("\\e", cli_output);
+        else
+            putc(*text, cli_output);
+    }
+    putc('\n', cli_output);
+}
+
+static void help_print_man(void)
+{
+    fputs(".TH SAFEPOINT 1\n.SH NAME\nsafepoint \\- look into a live Python process\n"
+          ".SH SYNOPSIS\n.B safepoint\n[OPTIONS] COMMAND TARGET [ARGUMENTS]\n.SH DESCRIPTION\n"
+          "Attaches to a live CPython process by PID, makes it run a script at its safe point, and\n"
+          "reports what it finds. No restart, no change to its code.\n.SH COMMANDS\n",
+          cli_output);
+    for (size_t i = 0; cli_commands[i]; i++) {
+        const struct cli_command *command = cli_commands[i];
+
+        fprintf(cli_output, ".TP\n.B ");
+        help_print_roff(command->name);
+        help_print_roff(command->synopsis);
+        fputs(".br\n", cli_output);
+        help_print_roff(command->summary);
+        if (command->description)
+            help_print_roff(command->description);
+        fprintf(cli_output, ".br\nRuns code in the target: %s.\n.br\nExample: ", command->runs_code ? "yes" : "no");
+        help_print_roff(command->example);
+    }
+    fputs(".SH OPTIONS\n.nf\n", cli_output);
+    help_print_roff(help_code_options);
+    help_print_roff(help_request_options);
+    help_print_roff(help_common_options);
+    fputs(".fi\n.SH EXIT STATUS\n", cli_output);
+    help_print_roff(help_statuses);
+}
+
+static void help_print_completion(void)
+{
+    fputs("# bash completion for safepoint\n_safepoint()\n{\n"
+          "    local word=${COMP_WORDS[COMP_CWORD]} commands='",
+          cli_output);
+    for (size_t i = 0; cli_commands[i]; i++)
+        fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
+    fputs("'\n    case $word in\n"
+          "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread\n"
+          "                --timeout --no-wake --channel' -- \"$word\")) ;;\n"
+          "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
+          "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
+          "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"
+          "                COMPREPLY=($(compgen -W \"$(safepoint ps -q 2>/dev/null | awk 'NR > 1 { print $1 }')\" -- \"$word\"))\n"
+          "            else\n"
+          "                COMPREPLY=($(compgen -f -- \"$word\"))\n"
+          "            fi ;;\n"
+          "    esac\n}\ncomplete -F _safepoint safepoint\n",
+          cli_output);
+}
+
+static struct error *help_run(const struct cli_options *options, struct json *json)
+{
+    const struct cli_command *command = NULL;
+
+    (void)json;
+    if (options->count && !strcmp(options->words[0], "man")) {
+        help_print_man();
+        return NULL;
+    }
+    if (options->count && !strcmp(options->words[0], "completion")) {
+        help_print_completion();
+        return NULL;
+    }
+    if (options->count && !(command = cli_find_command(options->words[0])))
+        return error_create(ERROR_USAGE, "the commands: safepoint --help", "%s is no command of safepoint's",
+                            options->words[0]);
+    help_print(command);
+    return NULL;
+}
+
+const struct cli_command cli_command_help = {
+    .name = "help",
+    .synopsis = "[COMMAND | man | completion]",
+    .summary = "explain a command; or print the man page, or completion for bash",
+    .example = "safepoint help exec",
+    .words_max = 1,
+    .run = help_run,
+};

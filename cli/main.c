@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Arguments, dispatch, the envelope of --json, and the exit status. */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/help.h"
+
+#define MAIN_TIMEOUT_MS 10000
+
+enum { OPTION_THREAD = 256, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
+       OPTION_VERSION };
+
+static const struct option main_options[] = {
+    {"thread", required_argument, NULL, OPTION_THREAD},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"no-wake", no_argument, NULL, OPTION_NO_WAKE},
+    {"channel", required_argument, NULL, OPTION_CHANNEL},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"color", required_argument, NULL, OPTION_COLOR},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {"output", required_argument, NULL, 'o'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"verbose", no_argument, NULL, 'v'},
+    {NULL, 0, NULL, 0},
+};
+
+/* --option WORD of a few words: its index, or -1. */
+static int main_choose(const char *word, const char *const *choices)
+{
+    for (int i = 0; choices[i]; i++) {
+        if (!strcmp(word, choices[i]))
+            return i;
+    }
+    return -1;
+}
+
+static struct error *main_choice(const char *option, const char *word, const char *const *choices, int *choice)
+{
+    *choice = main_choose(word, choices);
+    if (*choice < 0)
+        return error_create(ERROR_USAGE, "see: safepoint --help", "--%s %s: not one of its words", option, word);
+    return NULL;
+}
+
+/* A number: of a process (as the first word: `info`) or of a thread. */
+static bool main_is_target(const char *word)
+{
+    return word[0] && word[strspn(word, "0123456789")] == '\0';
+}
+
+static struct error *main_take_option(struct cli_options *options, int option, const char *value, int *seen)
+{
+    static const char *const channels[] = {"auto", "passed", "directory", NULL};
+    static const char *const colors[] = {"auto", "always", "never", NULL};
+    struct error *error = NULL;
+    int choice;
+
+    switch (option) {
+    case OPTION_THREAD:
+        *seen |= CLI_TAKES_REQUEST;
+        options->thread = value;
+        if (!strcmp(value, "main") || main_is_target(value))
+            return NULL;
+        return error_create(ERROR_USAGE, "--thread main, or a thread's id as `safepoint info PID` lists them",
+                            "--thread %s isn't served yet", value);
+    case OPTION_TIMEOUT:
+        *seen |= CLI_TAKES_REQUEST;
+        if (cli_parse_duration(value, &options->timeout_ms))
+            return NULL;
+        return error_create(ERROR_USAGE, "500ms, 10s, 5m", "--timeout %s is no duration", value);
+    case OPTION_NO_WAKE:
+        *seen |= CLI_TAKES_REQUEST;
+        options->no_wake = true;
+        return NULL;
+    case OPTION_CHANNEL:
+        *seen |= CLI_TAKES_REQUEST;
+        if (!(error = main_choice("channel", value, channels, &choice)))
+            options->channel = (enum cli_channel)choice;
+        return error;
+    case OPTION_COLOR:
+        if (!(error = main_choice("color", value, colors, &choice)))
+            options->color = (enum cli_color)choice;
+        return error;
+    case OPTION_JSON:
+        options->json = true;
+        return NULL;
+    case OPTION_HELP:
+        options->help = true;
+        return NULL;
+    case 'o':
+        options->output_path = value;
+        return NULL;
+    case 'q':
+        options->quiet = true;
+        return NULL;
+    case 'v':
+        options->verbose = true;
+        return NULL;
+    case 'c':
+        *seen |= CLI_TAKES_CODE;
+        options->code = value;
+        return NULL;
+    case 'e':
+        *seen |= CLI_TAKES_CODE;
+        options->expression = value;
+        return NULL;
+    case OPTION_VERSION:
+        help_print_version();
+        exit(0);
+    default:
+        return error_create(ERROR_USAGE, "see: safepoint --help", "an option that safepoint doesn't know, or without "
+                            "its value: %s", value ? value : "?");
+    }
+}
+
+/* How many letters must be put in, left out or changed to make one word the other. */
+static unsigned main_distance(const char *a, const char *b)
+{
+    unsigned row[32], length = (unsigned)strlen(b);
+
+    if (length >= 32)
+        return UINT_MAX;
+    for (unsigned i = 0; i <= length; i++)
+        row[i] = i;
+    for (unsigned i = 1; a[i - 1]; i++) {
+        unsigned diagonal = row[0];
+
+        row[0] = i;
+        for (unsigned j = 1; j <= length; j++) {
+            unsigned changed = diagonal + (a[i - 1] != b[j - 1]);
+            unsigned moved = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+
+            diagonal = row[j];
+            row[j] = changed < moved ? changed : moved;
+        }
+    }
+    return row[length];
+}
+
+static struct error *main_unknown_command(const char *word)
+{
+    const struct cli_command *nearest = NULL;
+    unsigned least = 3;
+    struct error *error = error_create(ERROR_USAGE, "the commands: safepoint --help", "%s is no command of safepoint's",
+                                       word);
+
+    for (size_t i = 0; cli_commands[i]; i++) {
+        unsigned distance = main_distance(word, cli_commands[i]->name);
+
+        if (distance < least) {
+            least = distance;
+            nearest = cli_commands[i];
+        }
+    }
+    return nearest ? error_with_hint(error, "did you mean %s? All commands: safepoint --help", nearest->name) : error;
+}
+
+static struct error *main_find_command(struct cli_options *options)
+{
+    if (options->count == 0) {
+        options->command = &cli_command_help;
+        return options->help ? NULL
+                             : error_create(ERROR_USAGE, "safepoint --help; or the Python processes here: safepoint ps",
+                                            "no command was given");
+    }
+    if (main_is_target(options->words[0])) {
+        options->command = &cli_command_info;
+        return NULL;
+    }
+    options->command = cli_find_command(options->words[0]);
+    if (!options->command)
+        return main_unknown_command(options->words[0]);
+    options->words++;
+    options->count--;
+    return NULL;
+}
+
+static struct error *main_check_words(const struct cli_options *options, int seen)
+{
+    const struct cli_command *command = options->command;
+    struct error *error = NULL;
+
+    if (options->help)
+        return NULL;
+    if (seen & ~command->takes)
+        error = error_create(ERROR_USAGE, NULL, "%s doesn't take %s", command->name,
+                             (seen & ~command->takes) == CLI_TAKES_CODE ? "-c and -e"
+                                                                        : "--thread, --timeout, --no-wake, --channel");
+    else if (options->script_count && !(command->takes & CLI_TAKES_CODE))
+        error = error_create(ERROR_USAGE, NULL, "%s takes nothing behind --", command->name);
+    else if (options->count < command->words_min)
+        error = error_create(ERROR_USAGE, NULL, "%s: a word is missing", command->name);
+    else if (command->words_max >= 0 && options->count > command->words_max)
+        error = error_create(ERROR_USAGE, NULL, "%s: a word too many: %s", command->name,
+                             options->words[command->words_max]);
+    return error_with_hint(error, "safepoint %s %s", command->name, command->synopsis);
+}
+
+static struct error *main_parse(struct cli_options *options, int argc, char **argv)
+{
+    int option, seen = 0, own = argc;
+
+    for (int i = 1; i < argc && own == argc; i++) {
+        if (!strcmp(argv[i], "--"))
+            own = i;
+    }
+    options->script_words = argv + own + (own < argc);
+    options->script_count = own < argc ? argc - own - 1 : 0;
+    opterr = 0;
+    while ((option = getopt_long(own, argv, ":c:e:o:qv", main_options, NULL)) != -1) {
+        const char *value = option == '?' || option == ':' ? argv[optind - 1] : optarg;
+        struct error *error = main_take_option(options, option, value, &seen);
+        if (error)
+            return error;
+    }
+    options->words = argv + optind;
+    options->count = own - optind;
+    struct error *error = main_find_command(options);
+    return error ? error : main_check_words(options, seen);
+}
+
+/* ------------------------------------------------------------------ output */
+
+static void main_json_begin(struct json *json, const struct cli_options *options)
+{
+    char host[256] = "", now[32];
+    time_t seconds = time(NULL);
+    struct tm utc;
+
+    gethostname(host, sizeof(host) - 1);
+    strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &utc));
+    json_init(json, cli_output);
+    json_begin_object(json, NULL);
+    json_integer(json, "v", 1);
+    json_string(json, "command", options->command ? options->command->name : NULL);
+    json_string(json, "host", host);
+    json_string(json, "time", now);
+}
+
+static void main_json_end(struct json *json, const struct error *error)
+{
+    json_boolean(json, "ok", !error);
+    if (error) {
+        json_begin_object(json, "error");
+        json_string(json, "code", error_code_name(error_code(error)));
+        json_string(json, "message", error_message(error));
+        json_string(json, "hint", error_hint(error));
+        json_end_object(json);
+    }
+    json_end_object(json);
+    putc('\n', cli_output);
+}
+
+static struct error *main_open_output(const struct cli_options *options)
+{
+    cli_output = stdout;
+    if (!options->output_path)
+        return NULL;
+    FILE *file = fopen(options->output_path, "we");
+    if (!file)
+        return error_create_errno(ERROR_USAGE, errno, "can't write %s", options->output_path);
+    cli_output = file;
+    return NULL;
+}
+
+static struct error *main_run(const struct cli_options *options, struct json *json)
+{
+    if (options->help) {
+        help_print(options->command == &cli_command_help ? NULL : options->command);
+        return NULL;
+    }
+    return options->command->run(options, json);
+}
+
+static bool main_script_spoke(const struct cli_options *options, const struct error *error)
+{
+    /* A traceback was shown already; a status wasn't. */
+    return error_code(error) == ERROR_SCRIPT && !options->json && options->command != &cli_command_stats &&
+           !strstr(error_message(error), "exited with status");
+}
+
+int main(int argc, char **argv)
+{
+    struct cli_options options = {.timeout_ms = MAIN_TIMEOUT_MS};
+    struct json json;
+    int status = 0;
+
+    setlocale(LC_ALL, "");
+    cli_signals_init();
+    cli_output = stdout;
+    struct error *error = main_parse(&options, argc, argv);
+    if (!error)
+        error = main_open_output(&options);
+    bool envelope = options.json && !options.help;
+    if (envelope)
+        main_json_begin(&json, &options);
+    if (!error)
+        error = main_run(&options, &json);
+    if (envelope)
+        main_json_end(&json, error);
+    if (error) {
+        status = error_exit_status(error_code(error));
+        if (!main_script_spoke(&options, error) && !options.json)
+            cli_print_error(&options, error);
+        error_destroy(error);
+    }
+    if (fflush(cli_output) != 0 || (cli_output != stdout && fclose(cli_output) != 0))
+        status = status ? status : 130;
+    return status;
+}

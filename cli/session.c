@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The one file that knows all the rooms. A request's ladder, undone in reverse order:
+ *
+ *   directory (where the channel can't be passed) -> post -> channel -> wait -> settle
+ */
+#include "cli/session.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "attach/scope.h"
+#include "cli/agents.h"
+#include "protocol/channel.h"
+#include "protocol/directory.h"
+
+#define SESSION_SETTLE_MS 3000
+#define SESSION_INTERRUPT_MS 2000
+#define SESSION_FIRST_RETRY_MS 1
+#define SESSION_LAST_RETRY_MS 500
+#define SESSION_STATE_POLL_MS 20
+#define SESSION_END_MS 300 /* from the channel's end to the process's */
+#define SESSION_MILLISECOND 1000000ULL
+
+/* ------------------------------------------------------------------ target */
+
+struct error *session_open(struct session *session, pid_t pid)
+{
+    struct error *error;
+
+    memset(session, 0, sizeof(*session));
+    if ((error = process_open(&session->process, pid)))
+        return error;
+    if ((error = maps_read(&session->maps, pid))) {
+        if (error_code(error) == ERROR_PERMISSION) {
+            struct error *why = process_check_access(pid);
+            if (why) {
+                error_destroy(error);
+                error = why;
+            }
+        }
+        process_close(&session->process);
+        return error;
+    }
+    if ((error = runtime_find(&session->runtime, &session->process, &session->maps))) {
+        maps_deinit(&session->maps);
+        process_close(&session->process);
+        return error;
+    }
+    session->target = (struct inject_target){&session->process, &session->runtime, &session->maps, {.munmap = ADDRESS_NULL}};
+    return NULL;
+}
+
+void session_close(struct session *session)
+{
+    runtime_close(&session->runtime);
+    maps_deinit(&session->maps);
+    process_close(&session->process);
+}
+
+/* One of us at a time; then what one that was killed may have left is cleared away. */
+static struct error *session_lock(struct session *session, const struct cli_options *options, uint64_t deadline)
+{
+    unsigned cleared;
+    bool locked;
+    struct error *error;
+
+    while (!(error = process_lock(&session->process, &locked)) && !locked) {
+        if (cli_signals_pending())
+            return error_create(ERROR_INTERRUPTED, NULL, "interrupted; nothing was posted");
+        if (tracee_clock() >= deadline)
+            return error_create(ERROR_NO_SAFE_POINT, "wait for it, or give this one more time: --timeout 60s",
+                                "another safepoint is at work on process %d", session->process.pid);
+        poll(NULL, 0, SESSION_STATE_POLL_MS / 4);
+    }
+    if (!error)
+        error = inject_clear_leftovers(&session->target, &cleared);
+    if (!error && cleared)
+        cli_note(options, "cleared away what %u killed request%s had left", cleared, cleared == 1 ? "" : "s");
+    return error;
+}
+
+/* Reading needs no code of the target's; running does. */
+static struct error *session_prepare(struct session *session)
+{
+    struct error *error = process_check(&session->process);
+
+    if (error)
+        return error;
+    if (session->target.code.munmap.value) { /* not the first request: the map is old */
+        struct maps fresh;
+        if ((error = maps_read(&fresh, session->process.pid)))
+            return error;
+        maps_deinit(&session->maps);
+        session->maps = fresh;
+        return NULL;
+    }
+    if ((error = process_check_access(session->process.pid)))
+        return error;
+    return borrow_find_code(&session->target.code, &session->process, &session->maps);
+}
+
+struct error *session_parse_thread(const struct session *session, const char *text, pid_t *tid)
+{
+    char *end;
+
+    *tid = 0;
+    if (!text || !strcmp(text, "main"))
+        return NULL;
+    long value = strtol(text, &end, 10);
+    if (*end || value <= 0 || value > INT_MAX)
+        return error_create(ERROR_USAGE, NULL, "%s is no thread id", text);
+    *tid = (pid_t)value == session->process.pid ? 0 : (pid_t)value;
+    return NULL;
+}
+
+void session_json_target(struct json *json, const struct session *session)
+{
+    json_begin_object(json, "target");
+    json_integer(json, "pid", session->process.pid);
+    json_unsigned(json, "start_time", session->process.start_time);
+    json_string(json, "python", session->runtime.version);
+    json_boolean(json, "free_threaded", session->runtime.free_threaded);
+    json_boolean(json, "debug", session->runtime.debug_build);
+    json_end_object(json);
+}
+
+/* ------------------------------------------------------------- one request */
+
+struct session_request {
+    struct session *session;
+    const struct cli_options *options;
+    const struct session_script *script;
+    const struct session_events *events;
+    struct session_outcome *outcome;
+    struct directory directory;
+    bool uses_directory;
+    struct channel channel;
+    struct inject_options inject_options;
+    struct inject_request inject;
+    struct inject_interruption interruption;
+    char preamble[2048], script_path[96];
+    bool greeted, started;
+    uint64_t posted_at, deadline, retry_at, retry_after;
+};
+
+static struct error *session_start(struct session_request *request, const struct wire_frame *frame)
+{
+    struct wire_cursor cursor;
+
+    wire_cursor_init(&cursor, frame);
+    if (!wire_cursor_u64(&cursor, &request->interruption.exception.value) ||
+        !wire_cursor_u64(&cursor, &request->interruption.running.value) ||
+        !wire_cursor_u64(&cursor, &request->interruption.mark.value))
+        return error_create(ERROR_PROTOCOL, NULL, "the agent's start makes no sense");
+    request->started = true;
+    return NULL;
+}
+
+static struct error *session_greet(struct session_request *request, const struct wire_frame *frame)
+{
+    uint64_t version, id, pid, thread;
+    struct wire_cursor cursor;
+
+    wire_cursor_init(&cursor, frame);
+    if (!wire_cursor_u64(&cursor, &version) || !wire_cursor_u64(&cursor, &id) || !wire_cursor_u64(&cursor, &pid) ||
+        !wire_cursor_u64(&cursor, &thread) || version != WIRE_VERSION || id != request->inject.id ||
+        (request->uses_directory && ((size_t)(cursor.end - cursor.at) != strlen(request->directory.nonce) ||
+                                     memcmp(cursor.at, request->directory.nonce, strlen(request->directory.nonce)))))
+        return error_create(ERROR_PROTOCOL, NULL, "who answered on the channel isn't our agent");
+    request->greeted = request->inject.spoke = true;
+    request->outcome->waited_ns = tracee_clock() - request->posted_at;
+    return NULL;
+}
+
+static struct error *session_send_part(struct session_request *request, const struct wire_frame *frame)
+{
+    for (const struct agent_part *part = agent_parts; part->name; part++) {
+        if (strlen(part->name) != frame->size || memcmp(part->name, frame->payload, frame->size) != 0)
+            continue;
+        struct error *error = channel_send(&request->channel, WIRE_CODE, part->source, strlen(part->source));
+        return error ? error : channel_send(&request->channel, WIRE_GO, NULL, 0);
+    }
+    return error_create(ERROR_PROTOCOL, NULL, "the agent asks for a part that it hasn't got");
+}
+
+static struct error *session_handle(void *context, const struct wire_frame *frame)
+{
+    struct session_request *request = context;
+    struct session_outcome *outcome = request->outcome;
+    struct wire_cursor cursor;
+    uint64_t status = 0;
+
+    if (!request->greeted)
+        return frame->kind == WIRE_HELLO ? session_greet(request, frame)
+                                         : error_create(ERROR_PROTOCOL, NULL, "the agent didn't greet");
+    switch (frame->kind) {
+    case WIRE_STARTED:
+        return session_start(request, frame);
+    case WIRE_FETCH:
+        return session_send_part(request, frame);
+    case WIRE_INCOMPLETE:
+        outcome->incomplete = true;
+        return NULL;
+    case WIRE_EXIT:
+        wire_cursor_init(&cursor, frame);
+        wire_cursor_u64(&cursor, &status);
+        outcome->exited = true;
+        outcome->exit_status = (int64_t)status;
+        return NULL;
+    case WIRE_DONE:
+        outcome->done = true;
+        return NULL;
+    case WIRE_EXCEPTION:
+        outcome->raised = true;
+        break;
+    default:
+        break;
+    }
+    return request->events->frame(request->events->context, frame);
+}
+
+/* -------------------------------------------------------- choosing a channel */
+
+static bool session_has_pidfd_getfd(void)
+{
+    return syscall(SYS_pidfd_getfd, -1, 0, 0) < 0 && errno != ENOSYS;
+}
+
+/* A script by /proc/self/fd/N needs a /proc of the right kind in the target's root. */
+static bool session_target_has_proc(const struct session *session)
+{
+    struct process_status status;
+    char path[96];
+    struct stat st;
+    struct error *error = process_read_status(session->process.pid, 0, &status);
+
+    if (error) {
+        error_destroy(error);
+        return false;
+    }
+    snprintf(path, sizeof(path), "/proc/%d/root/proc/%d/fd", session->process.pid, status.namespace_pid);
+    if (stat(path, &st) == 0)
+        return true;
+    snprintf(path, sizeof(path), "/proc/%d/root/proc/%d/fd", session->process.pid, session->process.pid);
+    return stat(path, &st) == 0;
+}
+
+static bool session_wants_directory(const struct session_request *request)
+{
+    bool reads_file = request->session->runtime.layout.thread_state.remote_debugger_support != OFF_NONE;
+
+    if (request->options->channel != CLI_CHANNEL_AUTO)
+        return request->options->channel == CLI_CHANNEL_DIRECTORY;
+    return !session_has_pidfd_getfd() || (reads_file && !session_target_has_proc(request->session));
+}
+
+/* The agent's source as a file, where the target reads one and nothing is passed to it. */
+static struct error *session_write_agent(struct session_request *request, const struct process_status *status)
+{
+    scoped_free char *text = NULL;
+
+    if (asprintf(&text, "CHANNEL = (-1, 0)\nCLOSE = ()\nREQUEST = %llu\n%s%s", (unsigned long long)request->inject.id,
+                 request->preamble, agent_source()) < 0)
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for the agent");
+    struct error *error = directory_write_file(&request->directory, "agent.py", status->euid, status->egid, text,
+                                               request->script_path, sizeof(request->script_path));
+    request->inject_options.script_path = request->script_path;
+    return error;
+}
+
+static struct error *session_open_directory(struct session_request *request)
+{
+    struct process_status status;
+    struct error *error = process_read_status(request->session->process.pid, 0, &status);
+
+    if (error ||
+        (error = directory_open(&request->directory, request->session->process.pid, status.euid, status.egid)))
+        return error;
+    request->uses_directory = true;
+    request->outcome->channel = "directory";
+    size_t length = (size_t)snprintf(request->preamble, sizeof(request->preamble), "%s", agent_connect_source);
+    directory_preamble(&request->directory, request->preamble + length, sizeof(request->preamble) - length);
+    if (request->session->runtime.layout.thread_state.remote_debugger_support == OFF_NONE)
+        return NULL;
+    return session_write_agent(request, &status);
+}
+
+/* ----------------------------------------------------------------- the ladder */
+
+static struct error *session_queue_script(struct session_request *request)
+{
+    const struct session_script *script = request->script;
+    size_t size = 0;
+    char *text = NULL;
+    FILE *stream = open_memstream(&text, &size);
+
+    if (!stream)
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for the script's arguments");
+    fprintf(stream, "%c%c%s%c%s%c%s", script->mode, 0, script->name, 0, script->key ? script->key : "", 0,
+            script->argv0);
+    for (int i = 0; i < script->argument_count; i++)
+        fprintf(stream, "%c%s", 0, script->arguments[i]);
+    fclose(stream);
+    struct error *error = channel_send(&request->channel, WIRE_REQUEST, text, size);
+    free(text);
+    if (!error)
+        error = channel_send(&request->channel, WIRE_CODE, script->code, script->size);
+    return error ? error : channel_send(&request->channel, WIRE_GO, NULL, 0);
+}
+
+static struct error *session_post(struct session_request *request)
+{
+    struct error *error = inject_post(&request->inject, &request->session->target, &request->inject_options);
+
+    request->outcome->method = inject_method_name(&request->inject);
+    request->outcome->thread = request->inject.thread.tid;
+    request->outcome->wake = request->inject.wake;
+    if (request->inject.pause_ns > request->outcome->pause_ns)
+        request->outcome->pause_ns = request->inject.pause_ns;
+    if (error || request->uses_directory)
+        return error;
+    int fd = request->inject.channel_fd;
+    request->inject.channel_fd = -1;
+    return channel_open(&request->channel, fd);
+}
+
+/* A thread that can't be used in its present state may be in another soon. */
+static struct error *session_post_in_time(struct session_request *request)
+{
+    struct error *error;
+
+    while ((error = session_post(request))) {
+        enum error_code code = error_code(error);
+        struct pollfd fds[] = {{.fd = request->session->process.pidfd, .events = POLLIN},
+                               {.fd = cli_signals_fd(), .events = POLLIN}};
+
+        if ((code != ERROR_NO_SAFE_POINT && code != ERROR_BUSY) || tracee_clock() >= request->deadline)
+            return error;
+        error_destroy(error);
+        poll(fds, 2, SESSION_STATE_POLL_MS);
+        if (cli_signals_pending())
+            return error_create(ERROR_INTERRUPTED, NULL, "interrupted; nothing was posted");
+        if ((error = process_check(&request->session->process)))
+            return error;
+    }
+    return NULL;
+}
+
+/* A thread that got blocked between our look and its safe point waits there: take the
+ * post back and post anew, by what serves it now. */
+static struct error *session_post_again(struct session_request *request)
+{
+    bool taken;
+
+    if (request->retry_after < SESSION_LAST_RETRY_MS * SESSION_MILLISECOND)
+        request->retry_after *= 2;
+    request->retry_at = tracee_clock() + request->retry_after;
+    if (request->inject.wake == INJECT_WAKE_BORROWED || request->options->no_wake ||
+        process_read_syscall(request->session->process.pid, request->inject.thread.tid) < 0)
+        return NULL;
+    struct error *error = inject_withdraw(&request->inject, &taken);
+    if (error || taken || request->inject.left)
+        return error;
+    if (request->channel.fd >= 0)
+        close(request->channel.fd);
+    request->channel.fd = -1;
+    request->channel.ended = false;
+    request->channel.queue_sent = request->channel.queue_size = 0;
+    error = session_queue_script(request);
+    return error ? error : session_post(request);
+}
+
+/* The channel's end is often the first that is seen of a process that ends. */
+static struct error *session_check_ended(const struct session_request *request)
+{
+    struct pollfd ended = {.fd = request->session->process.pidfd, .events = POLLIN};
+
+    if (poll(&ended, 1, SESSION_END_MS) <= 0)
+        return NULL;
+    return error_create(ERROR_TARGET_ENDED, request->started ? "did the script end it (os._exit)?" : NULL,
+                        "process %d has ended meanwhile", request->session->process.pid);
+}
+
+/* Waits for the channel, the target's end, a signal to us or the time. */
+static struct error *session_wait(struct session_request *request, uint64_t until)
+{
+    uint64_t now = tracee_clock();
+    bool listens = request->uses_directory && request->channel.fd < 0;
+    struct pollfd fds[3] = {
+        {.fd = listens ? request->directory.listen_fd : request->channel.fd,
+         .events = listens ? POLLIN : channel_poll_events(&request->channel)},
+        {.fd = request->session->process.pidfd, .events = POLLIN},
+        {.fd = cli_signals_fd(), .events = POLLIN},
+    };
+    int timeout_ms = until > now ? (int)((until - now + SESSION_MILLISECOND - 1) / SESSION_MILLISECOND) : 0;
+
+    if (poll(fds, 3, timeout_ms) < 0 && errno != EINTR)
+        return error_create_errno(ERROR_SYSTEM, errno, "can't wait for the target");
+    if (listens && (fds[0].revents & POLLIN)) {
+        int fd;
+        struct error *error = directory_accept(&request->directory, request->session->process.pid, &fd);
+        if (error || (fd >= 0 && (error = channel_open(&request->channel, fd))))
+            return error;
+    }
+    if (request->channel.fd >= 0) {
+        struct error *error = channel_pump(&request->channel, session_handle, request);
+        if (error)
+            return error;
+    }
+    if (!request->outcome->done && (fds[1].revents & POLLIN))
+        return session_check_ended(request);
+    return NULL;
+}
+
+static struct error *session_too_late(const struct session_request *request)
+{
+    const char *blocked = request->inject.blocked_in;
+    char after[32];
+    struct error *error;
+
+    cli_format_duration(after, sizeof(after), (double)request->options->timeout_ms / 1000);
+    if (request->started)
+        return error_create(ERROR_NO_SAFE_POINT, "it was interrupted; give it more time: --timeout 60s",
+                            "the script was not done after %s", after);
+    error = error_create(ERROR_NO_SAFE_POINT, NULL, "thread %d reached no safe point in %s%s%s%s",
+                         request->inject.thread.tid, after, blocked[0] ? " (blocked in " : "", blocked,
+                         blocked[0] ? ")" : "");
+    return error_with_hint(error, "the request was withdrawn; what it is doing: safepoint info %d",
+                           request->session->process.pid);
+}
+
+static struct error *session_wait_for_answer(struct session_request *request)
+{
+    struct error *error = NULL;
+
+    while (!error && !request->outcome->done && !request->channel.ended) {
+        uint64_t now = tracee_clock();
+
+        if (cli_signals_pending())
+            return error_create(ERROR_INTERRUPTED, NULL, "interrupted; the request was withdrawn");
+        if (now >= request->deadline)
+            return session_too_late(request);
+        if (!request->greeted && now >= request->retry_at)
+            error = session_post_again(request);
+        else
+            error = session_wait(request, request->greeted || request->deadline < request->retry_at
+                                              ? request->deadline : request->retry_at);
+    }
+    if (!error && !request->outcome->done)
+        error = session_check_ended(request);
+    if (!error && !request->outcome->done)
+        error = error_create(ERROR_PROTOCOL, "was the script interrupted by a signal to the target, or did it close "
+                             "descriptors that aren't its own?", "the agent ended without an answer");
+    return error;
+}
+
+/* Interrupts a running script, and waits for its end. */
+static struct error *session_interrupt(struct session_request *request, bool *ended)
+{
+    uint64_t until = tracee_clock() + SESSION_INTERRUPT_MS * SESSION_MILLISECOND;
+    bool raised;
+    struct error *error = inject_interrupt(&request->inject, &request->interruption, &raised);
+
+    while (!error && !request->outcome->done && !request->channel.ended && tracee_clock() < until)
+        error = session_wait(request, until);
+    *ended = request->outcome->done || request->channel.ended;
+    return error;
+}
+
+/* What remains, said as the hint. */
+static struct error *session_explain_rest(const struct session_request *request, struct error *error, bool settled,
+                                          const struct error *failed)
+{
+    if (request->inject.left)
+        return error_with_hint(error, "it finds the request withdrawn when it returns to Python, and clears it away");
+    if (settled)
+        return error;
+    if (request->started)
+        return error_with_hint(error, "it is in a call that can't be interrupted, and ends when that returns; its "
+                                      "output is discarded");
+    if (failed)
+        return error_with_hint(error, "%s", error_message(failed));
+    return error_with_hint(error, "it finds the request withdrawn when it gets the GIL, and clears it away");
+}
+
+/* The way down after a failure: take the post back; a script that runs is
+ * interrupted; then nobody is at our end of the channel. */
+static struct error *session_abandon(struct session_request *request, struct error *error)
+{
+    struct error *failed = NULL, *unsettled = NULL;
+    bool taken = true, settled = true, ended = false;
+
+    if (error_code(error) == ERROR_TARGET_ENDED) {
+        channel_close(&request->channel);
+        return error;
+    }
+    if (!request->greeted)
+        failed = inject_withdraw(&request->inject, &taken);
+    else if (request->started)
+        failed = session_interrupt(request, &ended);
+    channel_close(&request->channel);
+    if (taken)
+        unsettled = inject_settle(&request->inject, SESSION_SETTLE_MS, &settled);
+    if (request->started && request->uses_directory) /* nothing is staged that would tell */
+        settled = ended;
+    error = session_explain_rest(request, error, settled && (!failed || taken), failed);
+    error_destroy(failed);
+    error_destroy(unsettled);
+    return error;
+}
+
+static struct error *session_perform(struct session_request *request)
+{
+    struct error *error =
+        session_parse_thread(request->session, request->options->thread, &request->inject_options.tid);
+    bool settled;
+
+    if (error || (error = session_prepare(request->session)) || (error = session_queue_script(request)))
+        return error;
+    request->deadline = tracee_clock() + (uint64_t)request->options->timeout_ms * SESSION_MILLISECOND;
+    if ((error = session_lock(request->session, request->options, request->deadline)))
+        return error;
+    request->inject.id = request->inject_options.id = inject_new_id();
+    if (session_wants_directory(request) && (error = session_open_directory(request)))
+        return error;
+    request->inject_options.pass_channel = !request->uses_directory;
+    request->posted_at = tracee_clock();
+    request->retry_after = SESSION_FIRST_RETRY_MS * SESSION_MILLISECOND;
+    request->retry_at = request->posted_at + request->retry_after;
+    if ((error = session_post_in_time(request)))
+        return error;
+    if ((error = session_wait_for_answer(request)))
+        return session_abandon(request, error);
+    channel_close(&request->channel);
+    return inject_settle(&request->inject, SESSION_SETTLE_MS, &settled);
+}
+
+struct error *session_run(struct session *session, const struct cli_options *options,
+                          const struct session_script *script, const struct session_events *events,
+                          struct session_outcome *outcome)
+{
+    struct session_request *request = calloc(1, sizeof(*request));
+
+    *outcome = (struct session_outcome){.channel = "passed", .method = "none"};
+    if (!request)
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for a request");
+    request->session = session;
+    request->options = options;
+    request->script = script;
+    request->events = events;
+    request->outcome = outcome;
+    request->directory = (struct directory){.parent_fd = -1, .fd = -1, .listen_fd = -1};
+    request->inject_options = (struct inject_options){
+        .wake = !options->no_wake, .source = agent_source(), .preamble = request->preamble};
+    strcpy(request->preamble, "CONNECT = None\nNONCE = b\"\"\n");
+    channel_init(&request->channel);
+    struct error *error = session_perform(request);
+    if (request->inject.pause_ns > outcome->pause_ns)
+        outcome->pause_ns = request->inject.pause_ns;
+    channel_deinit(&request->channel);
+    directory_close(&request->directory);
+    process_unlock(&session->process);
+    free(request);
+    return error;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* A target and one request after the other to it: where the rooms are joined. */
+#ifndef SAFEPOINT_CLI_SESSION_H
+#define SAFEPOINT_CLI_SESSION_H
+
+#include "cli/cli.h"
+#include "inject/inject.h"
+#include "protocol/wire.h"
+#include "runtime/runtime.h"
+
+struct session {
+    struct process process;
+    struct maps maps;
+    struct runtime runtime;
+    struct inject_target target;
+};
+
+/* Takes hold of a live Python process; stops nothing. */
+struct error *session_open(struct session *session, pid_t pid) __attribute__((warn_unused_result));
+void session_close(struct session *session);
+
+enum session_mode {
+    SESSION_SCRIPT = 's',     /* a script without a file: -c, standard input */
+    SESSION_FILE = 'f',       /* a script with __file__ */
+    SESSION_EXPRESSION = 'e',
+    SESSION_STATEMENT = 'i',  /* of a console, in its namespace */
+    SESSION_END = 'z',        /* forgets a console's namespace */
+};
+
+struct session_script {
+    enum session_mode mode;
+    const char *name; /* in tracebacks */
+    const char *key;  /* of a console's namespace, or NULL */
+    const char *code;
+    size_t size;
+    const char *argv0;
+    int argument_count;
+    char **arguments;
+};
+
+/* What the agent says, as it comes. */
+struct session_events {
+    void *context;
+    /* OUTPUT, ERROR_OUTPUT, VALUE and the kinds that make an exception. An error
+     * ends the request (and is returned). */
+    struct error *(*frame)(void *context, const struct wire_frame *frame);
+};
+
+struct session_outcome {
+    bool raised, exited, incomplete, done;
+    int64_t exit_status;
+    pid_t thread;
+    uint64_t pause_ns, waited_ns;
+    enum inject_wake wake;
+    const char *method;
+    const char *channel;
+};
+
+/* Runs a script at the safe point, to its end, the deadline, a signal to us or the target's
+ * end; on every way out nothing stays armed or staged. A script that raised is
+ * no error here (outcome->raised). */
+struct error *session_run(struct session *session, const struct cli_options *options,
+                          const struct session_script *script, const struct session_events *events,
+                          struct session_outcome *outcome) __attribute__((warn_unused_result));
+
+/* Resolves --thread: 0 for the main thread. */
+struct error *session_parse_thread(const struct session *session, const char *text, pid_t *tid)
+    __attribute__((warn_unused_result));
+
+/* "target":{...} */
+void session_json_target(struct json *json, const struct session *session);
+
+#endif
