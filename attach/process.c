@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,9 +207,17 @@ struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *s
     status->rss_bytes = process_status_number(text, "VmRSS", 10) * 1024;
     status->threads = (unsigned)process_status_number(text, "Threads", 10);
     status->seccomp = (int)process_status_number(text, "Seccomp", 10);
+    status->blocked_signals = process_status_number(text, "SigBlk", 16);
     /* Only a kernel thread (and a zombie) has no memory of its own. */
     status->kernel_thread = status->state != 'Z' && !process_status_field(text, "VmSize");
     return NULL;
+}
+
+bool process_blocks_all_signals(const struct process_status *status)
+{
+    const uint64_t unblockable = 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1);
+
+    return (status->blocked_signals | unblockable) == ~0ULL;
 }
 
 long process_read_syscall(pid_t pid, pid_t tid)

@@ -53,11 +53,15 @@ struct process_status {
     uint64_t rss_bytes;
     unsigned threads;
     int seccomp;        /* 0 none, 1 strict, 2 filter */
+    uint64_t blocked_signals; /* bit N-1: signal N */
     bool kernel_thread;
 };
 /* tid 0: the process itself. ERROR_NO_PROCESS when it is gone. */
 struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *status)
     __attribute__((warn_unused_result));
+
+/* Are all signals blocked, the two that the C library keeps for itself too? Only a chain of ours does that. */
+bool process_blocks_all_signals(const struct process_status *status);
 
 /* The system call that a thread is blocked in; -1 when it runs or it can't be told.
  * The thread isn't stopped for it. */

@@ -12,6 +12,7 @@
  */
 #include <string.h>
 
+#include "attach/scope.h"
 #include "attach/syscalls.h"
 #include "inject/internal.h"
 
@@ -122,23 +123,51 @@ static struct error *debugger_post(struct inject_stop *stop)
     return debugger_fire(stop);
 }
 
-static struct error *debugger_withdraw(struct inject_request *request, bool *taken)
+/* Is the request's thread armed with the request's script? */
+static struct error *debugger_is_armed(const struct inject_request *request, bool *armed)
 {
     const struct layout *layout = &request->target->runtime->layout;
     char path[sizeof(request->script_path)];
+    size_t size = layout->debugger_support.script_path_size;
     uint32_t pending;
     struct error *error = debugger_read_pending(request, &pending);
 
-    if (error)
+    *armed = false;
+    if (error || !pending)
         return error;
     error = memory_read_string(&request->target->process->memory,
                                address_add(debugger_struct(request), layout->debugger_support.script_path), path,
-                               sizeof(path) < layout->debugger_support.script_path_size
-                                   ? sizeof(path)
-                                   : layout->debugger_support.script_path_size);
+                               sizeof(path) < size ? sizeof(path) : size);
+    *armed = !error && !strcmp(path, request->script_path);
+    return error;
+}
+
+struct error *debugger_find_armed(struct inject_request *request, bool *armed)
+{
+    const struct runtime *runtime = request->target->runtime;
+    scoped_free struct thread_state *threads = NULL;
+    size_t count;
+
+    *armed = false;
+    request->method = &inject_debugger_support;
+    if (runtime->layout.thread_state.remote_debugger_support == OFF_NONE)
+        return NULL;
+    struct error *error = runtime_read_threads(runtime, &threads, &count);
+    for (size_t i = 0; !error && i < count && !*armed; i++) {
+        request->thread = threads[i];
+        error = debugger_is_armed(request, armed);
+    }
+    return error;
+}
+
+static struct error *debugger_withdraw(struct inject_request *request, bool *taken)
+{
+    bool armed;
+    struct error *error = debugger_is_armed(request, &armed);
+
     if (error)
         return error;
-    *taken = !pending || strcmp(path, request->script_path) != 0;
+    *taken = !armed;
     return *taken ? NULL : debugger_write(request, "", 0);
 }
 

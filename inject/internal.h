@@ -47,6 +47,16 @@ struct error *inject_with_stop(struct inject_request *request,
 /* How the blocked call of a stopped thread goes on after a post, and what the request says of it. */
 enum arch_resume inject_resume(struct inject_stop *stop);
 
+#define STAGE_PAGE 4096u
+#define STAGE_SCRIPT_NAME "safepoint-" /* of the memory file, then the request's id */
+
+/* The page of results. */
+struct stage_results {
+    int32_t pair[2];
+    uint64_t done[2];   /* a struct timespec, never 0: written by the last step of staging */
+    uint64_t posted[2]; /* the same, by the first step of the chain that posts a stub */
+};
+
 /*
  * stage.c. Two halves, since nothing is waited for while the thread is held: its
  * thread is made to do the system calls (stopped), then their results are
@@ -56,17 +66,31 @@ struct error *stage_begin(struct inject_stop *stop, enum inject_staging staging)
 struct error *stage_finish(struct inject_request *request, const struct inject_options *options,
                            enum inject_staging staging) __attribute__((warn_unused_result));
 
+/* A descriptor of the target with its inode, and whether it still is the one. */
+struct inject_descriptor stage_descriptor(const struct inject_request *request, int number);
+bool stage_descriptor_is_ours(const struct inject_request *request, const struct inject_descriptor *descriptor);
+/* Is it the memory file of the request (with id 0: of any request), by its name? */
+bool stage_is_script(const struct inject_request *request, int number);
+
 /* Is anything of it left? A descriptor is ours by its inode, the mapping by its content. */
 bool stage_is_left(const struct inject_request *request);
 /* Makes a stopped thread remove what is left. */
 struct error *stage_remove(struct inject_stop *stop) __attribute__((warn_unused_result));
-/* Before a post: what is staged is the target's to remove from now on, even if we die. */
-struct error *stage_mark_posted(const struct inject_request *request) __attribute__((warn_unused_result));
-/* Looks for what one of us has staged and not posted before it was killed (the caller holds the
- * process's lock: nobody is at work). Found: `request` describes it. */
-bool stage_find_leftover(struct inject_request *request);
+/* The step of a chain, before the one that posts a stub, with which the target takes it all over: from then
+ * on it removes it itself, even if we die. */
+struct arch_step stage_posted_step(const struct inject_request *request);
 
 /* Where the stub's entry is in the target. */
 struct address stage_stub_entry(const struct inject_request *request, const unsigned char *entry);
+
+/* debugger_support.c: finds the thread state, if any, that is armed with the request's script_path; fills in
+ * request->thread and method. */
+struct error *debugger_find_armed(struct inject_request *request, bool *armed) __attribute__((warn_unused_result));
+
+/* post.c: the request's staging is removed by whichever thread can be borrowed, and its end waited for. */
+struct error *inject_remove(struct inject_request *request) __attribute__((warn_unused_result));
+/* post.c: a request in which nothing is staged or posted. */
+void inject_request_init(struct inject_request *request, const struct inject_target *target,
+                         const struct inject_options *options);
 
 #endif

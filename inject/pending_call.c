@@ -84,10 +84,11 @@ static struct error *pending_post(struct inject_stop *stop)
     if (!request->add_pending_call.value)
         return error_create(ERROR_UNSUPPORTED, NULL, "%s has no symbol Py_AddPendingCall",
                             image_path(request->target->runtime->image));
-    const struct arch_step step = {
-        .target = request->add_pending_call.value,
-        .arguments = {stage_stub_entry(request, stub_run).value, request->mapping.value}};
-    return borrow_chain(&stop->borrow, &step, 1, inject_resume(stop));
+    const struct arch_step steps[] = {
+        stage_posted_step(request),
+        {.target = request->add_pending_call.value,
+         .arguments = {stage_stub_entry(request, stub_run).value, request->mapping.value}}};
+    return borrow_chain(&stop->borrow, steps, 2, inject_resume(stop));
 }
 
 /* Looks for {stub_run, mapping} among the entries that wait: from `first` to `last`
@@ -168,12 +169,13 @@ static bool borrowed_serves(const struct inject_stop *stop)
 
 static struct error *borrowed_post(struct inject_stop *stop)
 {
-    const struct arch_step step = {.target = stage_stub_entry(stop->request, stub_borrowed).value,
-                                   .own_signal_mask = true};
+    const struct arch_step steps[] = {
+        stage_posted_step(stop->request),
+        {.target = stage_stub_entry(stop->request, stub_borrowed).value, .own_signal_mask = true}};
 
     inject_resume(stop);
     stop->request->wake = INJECT_WAKE_BORROWED;
-    return borrow_chain(&stop->borrow, &step, 1, ARCH_RESUME_EINTR);
+    return borrow_chain(&stop->borrow, steps, 2, ARCH_RESUME_EINTR);
 }
 
 /* It waits for the GIL, or runs. */

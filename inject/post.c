@@ -17,7 +17,6 @@
 
 #define POST_ATTEMPTS 400
 #define POST_STOP_TIMEOUT_MS 2000
-#define POST_LEFTOVERS_MAX 64
 
 static const struct inject_method *const post_methods[] = {
     &inject_debugger_support,
@@ -254,8 +253,6 @@ static struct error *post_post(struct inject_stop *stop, void *context)
         return error;
     if (stop->request->method->staging != staging)
         return error_create(ERROR_BUSY, NULL, "thread %d changes its state", stop->request->thread.tid);
-    if ((error = stage_mark_posted(stop->request)))
-        return error;
     return stop->request->method->post(stop);
 }
 
@@ -321,7 +318,7 @@ static bool post_remove_once(const struct inject_request *request)
 }
 
 /* Removes what is left, and waits until it is gone. */
-static struct error *post_remove(struct inject_request *request)
+struct error *inject_remove(struct inject_request *request)
 {
     uint64_t until = tracee_clock() + POST_STOP_TIMEOUT_MS * 1000000ULL;
     bool removed = false;
@@ -367,7 +364,7 @@ uint64_t inject_new_id(void)
     return getrandom(&id, sizeof(id), 0) == sizeof(id) ? id : tracee_clock();
 }
 
-static void request_init(struct inject_request *request, const struct inject_target *target,
+void inject_request_init(struct inject_request *request, const struct inject_target *target,
                          const struct inject_options *options)
 {
     *request = (struct inject_request){
@@ -394,29 +391,12 @@ static void post_close_channel(struct inject_request *request)
     request->channel_fd = -1;
 }
 
-struct error *inject_clear_leftovers(const struct inject_target *target, unsigned *cleared)
-{
-    struct inject_request leftover;
-    const struct inject_options options = {0};
-    struct error *error = NULL;
-
-    *cleared = 0;
-    request_init(&leftover, target, &options);
-    while (!error && *cleared < POST_LEFTOVERS_MAX && stage_find_leftover(&leftover)) {
-        if ((error = post_find_thread(&leftover, 0)) || (error = post_remove(&leftover)))
-            break;
-        ++*cleared;
-        request_init(&leftover, target, &options);
-    }
-    return error;
-}
-
 struct error *inject_post(struct inject_request *request, const struct inject_target *target,
                           const struct inject_options *options)
 {
     struct error *error;
 
-    request_init(request, target, options);
+    inject_request_init(request, target, options);
     if ((error = post_check_target(target)) || (error = post_find_thread(request, options->tid)))
         return error;
     for (int attempt = 0; attempt < POST_ATTEMPTS; attempt++) {
@@ -428,7 +408,7 @@ struct error *inject_post(struct inject_request *request, const struct inject_ta
         }
         if (error_code(error) == ERROR_TARGET_ENDED)
             break;
-        struct error *undo = post_remove(request);
+        struct error *undo = inject_remove(request);
         post_close_channel(request);
         post_forget_staged(request);
         if (undo) {
@@ -474,7 +454,7 @@ struct error *inject_withdraw(struct inject_request *request, bool *taken)
         return NULL;
     error = inject_with_stop(request, post_withdraw_stopped, taken);
     if (!error && !*taken && !request->left)
-        error = post_remove(request);
+        error = inject_remove(request);
     return error_context(error, "withdrawing the request");
 }
 
@@ -492,7 +472,7 @@ struct error *inject_settle(struct inject_request *request, int timeout_ms, bool
             break;
         }
         if (tracee_clock() - start > (uint64_t)timeout_ms * 1000000ULL)
-            return request->method->staging == STAGING_SCRIPT && !request->spoke ? post_remove(request) : NULL;
+            return request->method->staging == STAGING_SCRIPT && !request->spoke ? inject_remove(request) : NULL;
         post_nap(nap);
         nap = nap < 5000 ? nap * 2 : nap;
     }
