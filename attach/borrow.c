@@ -9,6 +9,7 @@
 
 #include "attach/image.h"
 #include "attach/scope.h"
+#include "attach/syscalls.h"
 
 /* What must be free below the frame: the deepest thing run there is a lazily
  * bound call, whose resolver saves the vector registers. */
@@ -216,6 +217,7 @@ struct error *borrow_inspect(struct borrow *borrow, const struct process *proces
     if ((error = arch_native.read_state(tracee->tid, &borrow->state)))
         return error;
     borrow->blocked = arch_native.blocked(&borrow->state, &borrow->blocked_number, borrow->blocked_arguments);
+    borrow->blocked_number = syscall_unrestarted(borrow->blocked_number, borrow->blocked_arguments);
     if ((error = borrow_place(borrow, maps)) || (error = borrow_check_rseq(borrow)))
         return error;
     return borrow_check_seccomp(borrow, limits);

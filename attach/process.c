@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 
 #include "attach/scope.h"
+#include "attach/syscalls.h"
 
 /* ------------------------------------------------------------- memory */
 
@@ -233,7 +234,12 @@ long process_read_syscall(pid_t pid, pid_t tid)
     if (error)
         return -1;
     long number = strtol(text, &end, 10);
-    return end == text ? -1 : number;
+    if (end == text)
+        return -1;
+    uint64_t arguments[6] = {0};
+    for (size_t i = 0; i < 6; i++)
+        arguments[i] = strtoull(end, &end, 16);
+    return syscall_unrestarted(number, arguments);
 }
 
 /* Why a number that the user gave is no process that we can hold. */

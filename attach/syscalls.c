@@ -201,3 +201,34 @@ bool syscall_is_futex(long number)
 #endif
     return number == SYS_futex;
 }
+
+bool syscall_is_signal_wait(long number)
+{
+#ifdef SYS_pause
+    if (number == SYS_pause)
+        return true;
+#endif
+    return number == SYS_rt_sigtimedwait || number == SYS_rt_sigsuspend;
+}
+
+#ifdef SYS_poll
+#define SYSCALL_POLL SYS_poll
+#else
+#define SYSCALL_POLL SYS_ppoll
+#endif
+
+/* Four calls have a restart block: poll(fds *, n, ms), nanosleep(request *, remaining *),
+ * clock_nanosleep(clock, flags, ...) and futex(word *, operation, value, time-out *). */
+long syscall_unrestarted(long number, const uint64_t arguments[6])
+{
+    const uint64_t lowest_pointer = 65536, flags = 0x180, wait = 0, wait_bitset = 9;
+    const uint64_t operation = arguments[1] & ~flags;
+
+    if (number != SYS_restart_syscall)
+        return number;
+    if (arguments[0] < lowest_pointer)
+        return arguments[2] >= lowest_pointer ? SYS_clock_nanosleep : SYSCALL_POLL;
+    if (arguments[1] >= lowest_pointer)
+        return SYS_nanosleep;
+    return (operation == wait || operation == wait_bitset) && arguments[3] >= lowest_pointer ? SYS_futex : SYSCALL_POLL;
+}

@@ -35,7 +35,8 @@ static const char help_code_options[] =
 static const char help_request_options[] =
     "  --thread main|TID     the thread that runs it (default main)\n"
     "  --timeout DURATION    500ms, 10s, 5m (default 10s); then it is withdrawn or interrupted\n"
-    "  --no-wake             wait for a blocked thread rather than wake it\n"
+    "  --no-wake             wait for a blocked thread rather than wake it (--wake never)\n"
+    "  --wake auto|force     force: calls of other libraries too; one with a time-out then ends early\n"
     "  --channel auto|passed|directory\n"
     "                        how the answer comes: a socket passed, or one in a private directory\n";
 
@@ -149,7 +150,7 @@ static void help_print_completion(void)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
           "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread\n"
-          "                --timeout --no-wake --channel' -- \"$word\")) ;;\n"
+          "                --timeout --no-wake --wake --channel' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"

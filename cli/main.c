@@ -14,13 +14,14 @@
 
 #define MAIN_TIMEOUT_MS 10000
 
-enum { OPTION_THREAD = 256, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
+enum { OPTION_THREAD = 256, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
        OPTION_VERSION };
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"no-wake", no_argument, NULL, OPTION_NO_WAKE},
+    {"wake", required_argument, NULL, OPTION_WAKE},
     {"channel", required_argument, NULL, OPTION_CHANNEL},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
@@ -59,6 +60,7 @@ static bool main_is_target(const char *word)
 static struct error *main_take_option(struct cli_options *options, int option, const char *value, int *seen)
 {
     static const char *const channels[] = {"auto", "passed", "directory", NULL};
+    static const char *const wakes[] = {"auto", "never", "force", NULL};
     static const char *const colors[] = {"auto", "always", "never", NULL};
     struct error *error = NULL;
     int choice;
@@ -78,8 +80,13 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         return error_create(ERROR_USAGE, "500ms, 10s, 5m", "--timeout %s is no duration", value);
     case OPTION_NO_WAKE:
         *seen |= CLI_TAKES_REQUEST;
-        options->no_wake = true;
+        options->wake = INJECT_WAKE_NEVER;
         return NULL;
+    case OPTION_WAKE:
+        *seen |= CLI_TAKES_REQUEST;
+        if (!(error = main_choice("wake", value, wakes, &choice)))
+            options->wake = (enum inject_wake_mode)choice;
+        return error;
     case OPTION_CHANNEL:
         *seen |= CLI_TAKES_REQUEST;
         if (!(error = main_choice("channel", value, channels, &choice)))
@@ -193,7 +200,7 @@ static struct error *main_check_words(const struct cli_options *options, int see
     if (seen & ~command->takes)
         error = error_create(ERROR_USAGE, NULL, "%s doesn't take %s", command->name,
                              (seen & ~command->takes) == CLI_TAKES_CODE ? "-c and -e"
-                                                                        : "--thread, --timeout, --no-wake, --channel");
+                                                                        : "--thread, --timeout, --wake, --channel");
     else if (options->script_count && !(command->takes & CLI_TAKES_CODE))
         error = error_create(ERROR_USAGE, NULL, "%s takes nothing behind --", command->name);
     else if (options->count < command->words_min)

@@ -362,7 +362,7 @@ static struct error *session_post_again(struct session_request *request)
     if (request->retry_after < SESSION_LAST_RETRY_MS * SESSION_MILLISECOND)
         request->retry_after *= 2;
     request->retry_at = tracee_clock() + request->retry_after;
-    if (request->inject.wake == INJECT_WAKE_BORROWED || request->options->no_wake ||
+    if (request->inject.wake == INJECT_WAKE_BORROWED || request->options->wake == INJECT_WAKE_NEVER ||
         process_read_syscall(request->session->process.pid, request->inject.thread.tid) < 0)
         return NULL;
     struct error *error = inject_withdraw(&request->inject, &taken);
@@ -421,17 +421,13 @@ static struct error *session_wait(struct session_request *request, uint64_t unti
 
 static struct error *session_too_late(const struct session_request *request)
 {
-    const char *blocked = request->inject.blocked_in;
     char after[32];
-    struct error *error;
 
     cli_format_duration(after, sizeof(after), (double)request->options->timeout_ms / 1000);
     if (request->started)
         return error_create(ERROR_NO_SAFE_POINT, "it was interrupted; give it more time: --timeout 60s",
                             "the script was not done after %s", after);
-    error = error_create(ERROR_NO_SAFE_POINT, NULL, "thread %d reached no safe point in %s%s%s%s",
-                         request->inject.thread.tid, after, blocked[0] ? " (blocked in " : "", blocked,
-                         blocked[0] ? ")" : "");
+    struct error *error = error_create(ERROR_NO_SAFE_POINT, NULL, "no safe point in %s", after);
     return error_with_hint(error, "the request was withdrawn; what it is doing: safepoint info %d",
                            request->session->process.pid);
 }
@@ -490,6 +486,50 @@ static struct error *session_explain_rest(const struct session_request *request,
     return error_with_hint(error, "it finds the request withdrawn when it gets the GIL, and clears it away");
 }
 
+/* Who kept the request's thread from its safe point: who holds the GIL, or itself. */
+static struct error *session_find_blocker(const struct session_request *request, struct thread_state *blocker)
+{
+    const struct thread_state *wanted = &request->inject.thread;
+    scoped_free struct thread_state *threads = NULL;
+    size_t count;
+    struct error *error = runtime_read_threads(&request->session->runtime, &threads, &count);
+
+    *blocker = *wanted;
+    for (size_t i = 0; !error && i < count; i++) {
+        if (threads[i].holds_gil && threads[i].interpreter.value == wanted->interpreter.value)
+            *blocker = threads[i];
+    }
+    return error;
+}
+
+/* "MainThread (4711) is in C code of libfoo.so holding the GIL, in work (app.py:88), for at least 10 s" */
+static struct error *session_name_blocker(const struct session_request *request, struct error *late)
+{
+    struct session *session = request->session;
+    struct thread_state blocker;
+    struct python_frame frame;
+    char doing[192], after[32], where[1400] = "", name[48];
+    bool found;
+    struct error *error = session_find_blocker(request, &blocker);
+
+    if (!error)
+        error = inject_describe(&session->target, &blocker, doing, sizeof(doing));
+    if (error) { /* then without */
+        error_destroy(error);
+        return late;
+    }
+    error = runtime_read_top_frame(&session->runtime, &blocker, &frame, &found);
+    if (!error && found)
+        snprintf(where, sizeof(where), ", in %s (%s:%d)", frame.function, frame.file, frame.line);
+    error_destroy(error);
+    cli_format_duration(after, sizeof(after), (double)(tracee_clock() - request->posted_at) / 1e9);
+    snprintf(name, sizeof(name), blocker.main ? "MainThread (%d)" : "thread %d", blocker.tid);
+    error = error_create(ERROR_NO_SAFE_POINT, error_hint(late), "%s: %s is %s%s, for at least %s", error_message(late),
+                         name, doing, where, after);
+    error_destroy(late);
+    return error;
+}
+
 /* The way down after a failure: take the post back; a script that runs is
  * interrupted; then nobody is at our end of the channel. */
 static struct error *session_abandon(struct session_request *request, struct error *error)
@@ -505,6 +545,8 @@ static struct error *session_abandon(struct session_request *request, struct err
         failed = inject_withdraw(&request->inject, &taken);
     else if (request->started)
         failed = session_interrupt(request, &ended);
+    if (!request->greeted && error_code(error) == ERROR_NO_SAFE_POINT)
+        error = session_name_blocker(request, error);
     channel_close(&request->channel);
     if (taken)
         unsettled = inject_settle(&request->inject, SESSION_SETTLE_MS, &settled);
@@ -558,7 +600,7 @@ struct error *session_run(struct session *session, const struct cli_options *opt
     request->outcome = outcome;
     request->directory = (struct directory){.parent_fd = -1, .fd = -1, .listen_fd = -1};
     request->inject_options = (struct inject_options){
-        .wake = !options->no_wake, .source = agent_source(), .preamble = request->preamble};
+        .wake = options->wake, .source = agent_source(), .preamble = request->preamble};
     strcpy(request->preamble, "CONNECT = None\nNONCE = b\"\"\n");
     channel_init(&request->channel);
     struct error *error = session_perform(request);

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "attach/scope.h"
-#include "attach/syscalls.h"
 #include "inject/internal.h"
 
 /* A thread that waits for a lock runs pending calls when woken, and never the
@@ -21,10 +20,9 @@
 static bool debugger_serves(const struct inject_stop *stop)
 {
     const struct layout *layout = &stop->request->target->runtime->layout;
-    bool in_lock = stop->borrow.blocked != ARCH_NOT_BLOCKED && syscall_is_futex(stop->borrow.blocked_number);
 
     return layout->thread_state.remote_debugger_support != OFF_NONE &&
-           (!in_lock || !stop->request->thread.main || !stop->options->pass_channel);
+           (stop->block != BLOCK_LOCK || !stop->request->thread.main || !stop->options->pass_channel);
 }
 
 static struct address debugger_struct(const struct inject_request *request)
@@ -89,7 +87,7 @@ static struct error *debugger_fire(struct inject_stop *stop)
     struct inject_request *request = stop->request;
     struct arch_step steps[2];
     size_t count = 0;
-    enum arch_resume resume = stop->hands_off ? ARCH_RESUME_SAME : inject_resume(stop);
+    enum arch_resume resume = stop->hands_off ? ARCH_RESUME_SAME : block_resume(stop);
     bool adds = debugger_can_add_pending_call(request);
 
     if (stop->hands_off || (!request->borrowed && resume == ARCH_RESUME_SAME))

@@ -5,15 +5,34 @@
 
 #include "inject/inject.h"
 
+/* What a stopped thread is doing. */
+enum inject_block {
+    BLOCK_NONE,      /* it runs */
+    BLOCK_REPEATED,  /* in a call that Python repeats after EINTR, having looked at its signals (PEP 475) */
+    BLOCK_LOCK,      /* waits for a lock of Python's: EINTR makes it run pending calls */
+    BLOCK_RESTARTED, /* in a call of Python's that must not return EINTR, but may be begun again (pause, sigwait) */
+    BLOCK_FOREIGN,   /* in somebody else's call */
+};
+
 /* What a method works with while the thread is stopped. */
 struct inject_stop {
     struct inject_request *request;
     const struct inject_options *options;
     struct tracee *tracee;
     struct borrow borrow; /* inspected */
-    bool pep475;          /* blocked in a call that Python repeats after EINTR */
-    bool hands_off;       /* the thread can't be borrowed: its call would end before its time */
+    enum inject_block block;
+    bool holds_gil; /* or it can't be told */
+    bool hands_off; /* the thread can't be borrowed: its call would end before its time */
 };
+
+/* block.c: fills in stop->block and holds_gil, and what the request says of it. */
+void block_describe(struct inject_stop *stop);
+/* Does its caller repeat the call when it returns EINTR? */
+bool block_is_repeated(const struct inject_stop *stop);
+/* Must nothing be run on the thread, lest its call ends before its time? */
+bool block_hands_off(const struct inject_stop *stop);
+/* How the blocked call goes on after a post, and what the request says of it. */
+enum arch_resume block_resume(struct inject_stop *stop);
 
 /* What must lie in the target before a method can post. */
 enum inject_staging {
@@ -43,9 +62,6 @@ extern const struct inject_method inject_debugger_support, inject_borrowed_call,
 struct error *inject_with_stop(struct inject_request *request,
                                struct error *(*work)(struct inject_stop *stop, void *context), void *context)
     __attribute__((warn_unused_result));
-
-/* How the blocked call of a stopped thread goes on after a post, and what the request says of it. */
-enum arch_resume inject_resume(struct inject_stop *stop);
 
 #define STAGE_PAGE 4096u
 #define STAGE_SCRIPT_NAME "safepoint-" /* of the memory file, then the request's id */

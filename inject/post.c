@@ -12,15 +12,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "attach/syscalls.h"
 #include "inject/internal.h"
 
 #define POST_ATTEMPTS 400
 #define POST_STOP_TIMEOUT_MS 2000
 
 static const struct inject_method *const post_methods[] = {
-    &inject_debugger_support,
     &inject_borrowed_call,
+    &inject_debugger_support,
     &inject_pending_call,
 };
 
@@ -60,63 +59,7 @@ static struct error *post_find_thread(struct inject_request *request, pid_t tid)
     return NULL;
 }
 
-/* Does the code that made the call repeat it after EINTR (PEP 475)? CPython and
- * its standard extensions do, and readline; ctypes calls what it is told to. */
-static bool post_caller_repeats(const struct inject_stop *stop, const struct map *caller)
-{
-    const char *name = map_basename(caller);
-
-    if (!strcmp(caller->path, image_path(stop->request->target->runtime->image)))
-        return true;
-    if (!strncmp(name, "libreadline", 11) || !strncmp(name, "libedit", 7))
-        return true;
-    return strstr(caller->path, "/lib-dynload/") && strncmp(name, "_ctypes", 7) != 0;
-}
-
-/* Calls that a script, not Python, waits in: EINTR ends them. */
-static bool post_is_repeated_call(long number)
-{
-    const char *name = syscall_name(number);
-
-    return strcmp(name, "pause") != 0 && strcmp(name, "rt_sigtimedwait") != 0 && strcmp(name, "rt_sigsuspend") != 0;
-}
-
-/* All that may have made the call must repeat it: a wrong guess would end
- * somebody's call before its time. */
-static void post_describe_block(struct inject_stop *stop)
-{
-    struct inject_request *request = stop->request;
-    const struct map *callers[16], *caller;
-    size_t count;
-
-    stop->pep475 = false;
-    request->blocked_in[0] = '\0';
-    if (stop->borrow.blocked == ARCH_NOT_BLOCKED)
-        return;
-    count = borrow_find_callers(&stop->borrow, request->target->maps, callers, 16);
-    caller = count ? callers[0] : NULL;
-    stop->pep475 = count && post_is_repeated_call(stop->borrow.blocked_number);
-    for (size_t i = 0; i < count; i++) {
-        if (post_caller_repeats(stop, callers[i]))
-            continue;
-        stop->pep475 = false;
-        caller = callers[i];
-        break;
-    }
-    snprintf(request->blocked_in, sizeof(request->blocked_in), "%s%s%.80s",
-             syscall_name(stop->borrow.blocked_number), caller ? " called by " : "",
-             caller ? map_basename(caller) : "");
-}
-
 /* ----------------------------------------------------------------- a stop */
-
-enum arch_resume inject_resume(struct inject_stop *stop)
-{
-    bool wake = stop->options && stop->options->wake && stop->pep475 && stop->borrow.blocked != ARCH_NOT_BLOCKED;
-
-    stop->request->wake = wake ? INJECT_WAKE_EINTR : INJECT_WAKE_NONE;
-    return wake ? ARCH_RESUME_EINTR : ARCH_RESUME_SAME;
-}
 
 /* Has the thread still to leave the chain that we laid before, or just left it, and
  * not yet begun its system call again? It is about to be blocked then, and not
@@ -148,9 +91,8 @@ static struct error *post_inspect(struct inject_stop *stop)
         error = post_check_chain(stop);
     if (error)
         return error;
-    post_describe_block(stop);
-    stop->hands_off = stop->borrow.blocked == ARCH_RESTARTS_BLOCK &&
-                      !(stop->pep475 && (!stop->options || stop->options->wake));
+    block_describe(stop);
+    stop->hands_off = block_hands_off(stop);
     return NULL;
 }
 
@@ -188,6 +130,25 @@ struct error *inject_with_stop(struct inject_request *request,
     return error;
 }
 
+static struct error *post_describe_stopped(struct inject_stop *stop, void *context)
+{
+    (void)context;
+    return post_inspect(stop);
+}
+
+struct error *inject_describe(const struct inject_target *target, const struct thread_state *thread, char *text,
+                              size_t room)
+{
+    const struct inject_options options = {0};
+    struct inject_request look;
+
+    inject_request_init(&look, target, &options);
+    look.thread = *thread;
+    struct error *error = post_stop(&look, NULL, post_describe_stopped, NULL);
+    snprintf(text, room, "%s", look.doing);
+    return error;
+}
+
 /* ------------------------------------------------------------- one attempt */
 
 /* A call with a time-out can't be begun again once a frame was used: unless
@@ -196,9 +157,11 @@ static struct error *post_check_block(const struct inject_stop *stop)
 {
     if (!stop->hands_off)
         return NULL;
-    return error_create(ERROR_NO_SAFE_POINT, stop->pep475 ? "leave out --no-wake" : NULL,
-                        "thread %d is blocked in %s, which would end before its time", stop->request->thread.tid,
-                        stop->request->blocked_in);
+    return error_create(ERROR_NO_SAFE_POINT,
+                        block_is_repeated(stop) ? "leave out --no-wake"
+                                                : "use another thread, or have the call end early: --wake=force",
+                        "thread %d is %s, a call that would end before its time", stop->request->thread.tid,
+                        stop->request->doing);
 }
 
 static struct error *post_choose(struct inject_stop *stop)
