@@ -26,7 +26,8 @@ struct cli_options {
     enum cli_color color;
     enum cli_channel channel;
     const char *output_path; /* -o; NULL: standard output */
-    const char *thread;      /* --thread; NULL: main */
+    struct inject_choice choice; /* --thread, --interp */
+    bool fresh;              /* --thread new */
     const char *code;        /* -c */
     const char *expression;  /* -e */
     int64_t timeout_ms;
@@ -38,7 +39,7 @@ struct cli_options {
 
 /* Which options a command takes, besides those that all take. */
 enum {
-    CLI_TAKES_REQUEST = 1, /* --thread --timeout --wake --channel */
+    CLI_TAKES_REQUEST = 1, /* --thread --interp --timeout --wake --channel */
     CLI_TAKES_CODE = 2,    /* -c -e -- ARGS */
 };
 

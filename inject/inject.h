@@ -46,9 +46,22 @@ enum inject_wake_mode {
     INJECT_WAKE_FORCE, /* somebody else's too: one with a time-out then ends early, with EINTR */
 };
 
+/* Which thread shall run it. */
+enum inject_thread_kind {
+    INJECT_THREAD_MAIN, /* of another interpreter: the first that runs in it */
+    INJECT_THREAD_ANY,  /* whichever can, one after another */
+    INJECT_THREAD_ID,
+};
+struct inject_choice {
+    enum inject_thread_kind kind;
+    pid_t tid;           /* INJECT_THREAD_ID: in our pid namespace or the target's */
+    int64_t interpreter; /* its id; 0: the main one */
+    unsigned turn;       /* INJECT_THREAD_ANY: counts the posts; each begins with the next thread */
+};
+
 struct inject_options {
     uint64_t id;             /* inject_new_id(); what the agent answers with */
-    pid_t tid;               /* of the thread that shall run it, our namespace; 0: the main thread */
+    struct inject_choice choice;
     enum inject_wake_mode wake;
     const char *source;      /* the agent: Python source */
     const char *preamble;    /* lines put before it, or NULL */
@@ -118,6 +131,10 @@ struct error *inject_withdraw(struct inject_request *request, bool *taken) __att
 /* Waits, at most `timeout_ms`, until what the agent removes itself is gone, and
  * removes the rest. `settled` = false: the agent still runs. */
 struct error *inject_settle(struct inject_request *request, int timeout_ms, bool *settled)
+    __attribute__((warn_unused_result));
+
+/* Does a thread run in this interpreter, other than the main one, just now? */
+struct error *inject_interpreter_runs(const struct inject_target *target, int64_t id, bool *runs)
     __attribute__((warn_unused_result));
 
 /* What a thread is doing, in words that follow "is": "blocked in read called by libfoo.so", "in C code of

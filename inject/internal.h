@@ -25,6 +25,11 @@ struct inject_stop {
     bool hands_off; /* the thread can't be borrowed: its call would end before its time */
 };
 
+/* choose.c: the thread states that may run a request, the most promising first; at least one, or an
+ * error that says why there is none. free() the list. */
+struct error *choose_threads(const struct inject_target *target, const struct inject_choice *choice,
+                             struct thread_state **list, size_t *count) __attribute__((warn_unused_result));
+
 /* block.c: fills in stop->block and holds_gil, and what the request says of it. */
 void block_describe(struct inject_stop *stop);
 /* Does its caller repeat the call when it returns EINTR? */

@@ -93,14 +93,13 @@ static bool leftover_chain_runs(pid_t pid)
     return runs;
 }
 
-/* Describes the request whose page this is; false where it is none, or posted. */
+/* Describes the request whose page this lone one is; false where it is none, or posted. */
 static bool leftover_take_page(struct inject_request *request, size_t index)
 {
     const struct map *map = &request->target->maps->entries[index], *before = map - 1;
     struct stage_results results;
 
-    if (!leftover_is_lone_page(request->target->maps, index) ||
-        !leftover_read_results(request->target, map->start, &results) ||
+    if (!leftover_read_results(request->target, map->start, &results) ||
         leftover_chain_runs(request->target->process->pid) ||
         !leftover_read_results(request->target, map->start, &results) || results.posted[0] || results.posted[1])
         return false;
@@ -171,13 +170,13 @@ static struct error *leftover_clear_scripts(const struct inject_target *target, 
     DIR *directory = opendir(path);
     for (struct dirent *entry; directory && !error && looked++ < LEFTOVERS_DESCRIPTORS_MAX &&
                                (entry = readdir(directory));) {
-        struct inject_request leftover;
+        struct inject_request leftover = {.target = target};
         int number = atoi(entry->d_name);
         bool gone;
 
-        inject_request_init(&leftover, target, &options);
         if (!stage_is_script(&leftover, number))
             continue;
+        inject_request_init(&leftover, target, &options);
         leftover_read_script(&leftover, number);
         error = leftover_end_script(&leftover, &gone);
         *cleared += !error && gone;
@@ -198,6 +197,8 @@ struct error *inject_clear_leftovers(const struct inject_target *target, unsigne
     for (size_t i = 1; !error && i < target->maps->count && *cleared < LEFTOVERS_MAX; i++) {
         struct inject_request leftover;
 
+        if (!leftover_is_lone_page(target->maps, i))
+            continue;
         inject_request_init(&leftover, target, &options);
         if (!leftover_take_page(&leftover, i))
             continue;

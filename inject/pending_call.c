@@ -155,6 +155,9 @@ static bool borrowed_serves(const struct inject_stop *stop)
     const struct runtime *runtime = stop->request->target->runtime;
     enum inject_wake_mode wake = stop->options->wake;
 
+    /* PyGILState_Ensure() takes the thread's state of the main interpreter. */
+    if (stop->request->thread.interpreter_id != 0)
+        return false;
     if (wake == INJECT_WAKE_NEVER || stop->holds_gil || runtime->finalizing || runtime->free_threaded ||
         stop->borrow.blocked == ARCH_NOT_BLOCKED || syscall_is_futex(stop->borrow.blocked_number))
         return false;

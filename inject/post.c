@@ -12,9 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "attach/scope.h"
 #include "inject/internal.h"
 
 #define POST_ATTEMPTS 400
+#define POST_ATTEMPTS_ANY 10 /* of a thread in whose place another will do */
 #define POST_STOP_TIMEOUT_MS 2000
 
 static const struct inject_method *const post_methods[] = {
@@ -28,35 +30,6 @@ static void post_nap(long microseconds)
     struct timespec nap = {microseconds / 1000000, microseconds % 1000000 * 1000};
 
     nanosleep(&nap, NULL);
-}
-
-/* ------------------------------------------------------------ the thread */
-
-static struct error *post_find_thread(struct inject_request *request, pid_t tid)
-{
-    const struct inject_target *target = request->target;
-    struct thread_state *threads;
-    size_t count;
-    struct error *error = runtime_read_threads(target->runtime, &threads, &count);
-    bool found = false;
-
-    if (error)
-        return error;
-    for (size_t i = 0; i < count && !found; i++) {
-        if (tid ? threads[i].tid == tid : threads[i].main) {
-            request->thread = threads[i];
-            found = true;
-        }
-    }
-    free(threads);
-    if (!found && tid) {
-        error = error_create(ERROR_USAGE, NULL, "thread %d of process %d runs no Python", tid, target->process->pid);
-        return error_with_hint(error, "list its threads: safepoint info %d", target->process->pid);
-    }
-    if (!found || !request->thread.tid)
-        return error_create(ERROR_UNSUPPORTED, NULL, "the main Python thread of process %d wasn't found",
-                            target->process->pid);
-    return NULL;
 }
 
 /* ----------------------------------------------------------------- a stop */
@@ -164,16 +137,32 @@ static struct error *post_check_block(const struct inject_stop *stop)
                         stop->request->doing);
 }
 
+static struct error *post_refuse_thread(const struct inject_stop *stop)
+{
+    const struct inject_request *request = stop->request;
+
+    return error_create(ERROR_NO_SAFE_POINT, "use the main thread, or any: --thread any",
+                        "thread %d is %s; CPython %s runs a request on another thread than the main one only while "
+                        "that is blocked in a call of Python's own", request->thread.tid, request->doing,
+                        request->target->runtime->version);
+}
+
+/* One that waits for a lock doesn't come by; another may. */
+static bool post_passes_by(const struct inject_stop *stop)
+{
+    return stop->options->choice.kind == INJECT_THREAD_ANY && stop->block == BLOCK_LOCK &&
+           !stop->request->thread.main;
+}
+
 static struct error *post_choose(struct inject_stop *stop)
 {
-    for (size_t i = 0; i < sizeof(post_methods) / sizeof(post_methods[0]); i++) {
+    for (size_t i = 0; i < sizeof(post_methods) / sizeof(post_methods[0]) && !post_passes_by(stop); i++) {
         if (!post_methods[i]->serves(stop))
             continue;
         stop->request->method = post_methods[i];
         return NULL;
     }
-    return error_create(ERROR_UNSUPPORTED, "leave out --thread: the main thread can be used",
-                        "CPython %s runs a request on its main thread only", stop->request->target->runtime->version);
+    return post_refuse_thread(stop);
 }
 
 /* The agent's source is a file already and nothing is passed: nothing to be staged. */
@@ -354,34 +343,71 @@ static void post_close_channel(struct inject_request *request)
     request->channel_fd = -1;
 }
 
+/* On failure everything is undone. `again`: the thread may do another time. */
+static struct error *post_once(struct inject_request *request, const struct inject_options *options, bool *again)
+{
+    struct error *error = post_attempt(request, options);
+
+    *again = false;
+    request->posted = !error;
+    if (!error || error_code(error) == ERROR_TARGET_ENDED)
+        return error;
+    struct error *undo = inject_remove(request);
+    post_close_channel(request);
+    post_forget_staged(request);
+    if (undo) {
+        error = error_with_hint(error, "%s", error_message(undo));
+        error_destroy(undo);
+        return error;
+    }
+    *again = error_code(error) == ERROR_BUSY;
+    return error;
+}
+
+static struct error *post_to_thread(struct inject_request *request, const struct inject_options *options)
+{
+    int attempts = options->choice.kind == INJECT_THREAD_ANY ? POST_ATTEMPTS_ANY : POST_ATTEMPTS;
+    struct error *error = NULL;
+    bool again = true;
+
+    for (int attempt = 0; attempt < attempts && again; attempt++) {
+        if (attempt)
+            post_nap(500);
+        error_destroy(error);
+        error = post_once(request, options, &again);
+    }
+    return error;
+}
+
+/* Would another thread do where this one failed? One that has ended is no end of the process. */
+static bool post_may_turn(const struct inject_target *target, const struct error *error)
+{
+    enum error_code code = error_code(error);
+
+    if (code != ERROR_TARGET_ENDED && code != ERROR_NO_PROCESS)
+        return code == ERROR_NO_SAFE_POINT || code == ERROR_BUSY;
+    struct error *ended = process_check(target->process);
+    error_destroy(ended);
+    return !ended;
+}
+
 struct error *inject_post(struct inject_request *request, const struct inject_target *target,
                           const struct inject_options *options)
 {
+    scoped_free struct thread_state *threads = NULL;
+    size_t count;
     struct error *error;
 
     inject_request_init(request, target, options);
-    if ((error = post_check_target(target)) || (error = post_find_thread(request, options->tid)))
+    if ((error = post_check_target(target)) || (error = choose_threads(target, &options->choice, &threads, &count)))
         return error;
-    for (int attempt = 0; attempt < POST_ATTEMPTS; attempt++) {
+    for (size_t i = 0; i < count; i++) {
+        inject_request_init(request, target, options);
+        request->thread = threads[i];
+        error = post_to_thread(request, options);
+        if (!error || i + 1 == count || !post_may_turn(target, error))
+            return error;
         error_destroy(error);
-        error = post_attempt(request, options);
-        if (!error) {
-            request->posted = true;
-            return NULL;
-        }
-        if (error_code(error) == ERROR_TARGET_ENDED)
-            break;
-        struct error *undo = inject_remove(request);
-        post_close_channel(request);
-        post_forget_staged(request);
-        if (undo) {
-            error = error_with_hint(error, "%s", error_message(undo));
-            error_destroy(undo);
-            break;
-        }
-        if (error_code(error) != ERROR_BUSY)
-            break;
-        post_nap(500);
     }
     return error;
 }
