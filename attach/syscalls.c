@@ -158,6 +158,39 @@ static const struct syscall_row syscall_table[] = {
 #ifdef SYS_mq_timedsend
     {SYS_mq_timedsend, "mq_timedsend"},
 #endif
+#ifdef SYS_mmap
+    {SYS_mmap, "mmap"},
+#endif
+#ifdef SYS_munmap
+    {SYS_munmap, "munmap"},
+#endif
+#ifdef SYS_socket
+    {SYS_socket, "socket"},
+#endif
+#ifdef SYS_socketpair
+    {SYS_socketpair, "socketpair"},
+#endif
+#ifdef SYS_memfd_create
+    {SYS_memfd_create, "memfd_create"},
+#endif
+#ifdef SYS_clock_gettime
+    {SYS_clock_gettime, "clock_gettime"},
+#endif
+#ifdef SYS_rt_sigreturn
+    {SYS_rt_sigreturn, "rt_sigreturn"},
+#endif
+#ifdef SYS_getpid
+    {SYS_getpid, "getpid"},
+#endif
+#ifdef SYS_gettid
+    {SYS_gettid, "gettid"},
+#endif
+#ifdef SYS_newfstatat
+    {SYS_newfstatat, "newfstatat"},
+#endif
+#ifdef SYS_fstat
+    {SYS_fstat, "fstat"},
+#endif
 #ifdef SYS_restart_syscall
     {SYS_restart_syscall, "restart_syscall"},
 #endif

@@ -268,13 +268,16 @@ static bool session_target_has_proc(const struct session *session)
     return stat(path, &st) == 0;
 }
 
+/* Without /proc the main thread has another way, which reads no file. */
 static bool session_wants_directory(const struct session_request *request)
 {
-    bool reads_file = request->session->runtime.layout.thread_state.remote_debugger_support != OFF_NONE;
+    bool reads_file = request->session->runtime.layout.thread_state.remote_debugger_support != OFF_NONE &&
+                      (request->inject_options.choice.kind != INJECT_THREAD_MAIN ||
+                       request->inject_options.choice.interpreter);
 
     if (request->options->channel != CLI_CHANNEL_AUTO)
         return request->options->channel == CLI_CHANNEL_DIRECTORY;
-    return !session_has_pidfd_getfd() || (reads_file && !session_target_has_proc(request->session));
+    return !session_has_pidfd_getfd() || (reads_file && request->inject_options.no_script_file);
 }
 
 /* The agent's source as a file, where the target reads one and nothing is passed to it. */
@@ -361,6 +364,22 @@ static struct error *session_post(struct session_request *request)
     return channel_open(&request->channel, fd);
 }
 
+/* Where a seccomp filter lets no channel be passed, the agent may be allowed to connect. */
+static struct error *session_turn_to_directory(struct session_request *request, struct error *refused)
+{
+    struct error *error;
+
+    if (!request->inject.channel_refused || request->uses_directory || request->options->channel != CLI_CHANNEL_AUTO)
+        return refused;
+    if ((error = session_open_directory(request))) {
+        error_destroy(error);
+        return refused;
+    }
+    error_destroy(refused);
+    request->inject_options.pass_channel = false;
+    return session_post(request);
+}
+
 /* A thread that can't be used in its present state may be in another soon. */
 static struct error *session_post_in_time(struct session_request *request)
 {
@@ -371,6 +390,9 @@ static struct error *session_post_in_time(struct session_request *request)
         struct pollfd fds[] = {{.fd = request->session->process.pidfd, .events = POLLIN},
                                {.fd = cli_signals_fd(), .events = POLLIN}};
 
+        if (code == ERROR_UNSUPPORTED && !(error = session_turn_to_directory(request, error)))
+            return NULL;
+        code = error_code(error);
         if ((code != ERROR_NO_SAFE_POINT && code != ERROR_BUSY) || tracee_clock() >= request->deadline)
             return error;
         error_destroy(error);
@@ -703,6 +725,7 @@ static struct error *session_perform(struct session_request *request)
         (error = session_choose_in_time(request)))
         return error;
     request->inject.id = request->inject_options.id = inject_new_id();
+    request->inject_options.no_script_file = !session_target_has_proc(request->session);
     session_write_preamble(request);
     if (session_wants_directory(request) && (error = session_open_directory(request)))
         return error;

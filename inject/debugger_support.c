@@ -15,13 +15,20 @@
 #include "attach/scope.h"
 #include "inject/internal.h"
 
+bool debugger_is_usable(const struct inject_stop *stop)
+{
+    const struct inject_options *options = stop->options;
+
+    if (stop->request->target->runtime->layout.thread_state.remote_debugger_support == OFF_NONE)
+        return false;
+    return options->script_path || (!options->no_script_file && permit_script_staging(stop));
+}
+
 /* A thread that waits for a lock runs pending calls when woken, and never the
  * script: the next row of the table serves it. */
 static bool debugger_serves(const struct inject_stop *stop)
 {
-    const struct layout *layout = &stop->request->target->runtime->layout;
-
-    return layout->thread_state.remote_debugger_support != OFF_NONE &&
+    return debugger_is_usable(stop) &&
            (stop->block != BLOCK_LOCK || !stop->request->thread.main || !stop->options->pass_channel);
 }
 
@@ -87,7 +94,7 @@ static struct error *debugger_fire(struct inject_stop *stop)
     struct inject_request *request = stop->request;
     struct arch_step steps[2];
     size_t count = 0;
-    enum arch_resume resume = stop->hands_off ? ARCH_RESUME_SAME : block_resume(stop);
+    enum arch_resume resume = stop->hands_off || !permit_chain(stop) ? ARCH_RESUME_SAME : block_resume(stop);
     bool adds = debugger_can_add_pending_call(request);
 
     if (stop->hands_off || (!request->borrowed && resume == ARCH_RESUME_SAME))

@@ -66,6 +66,7 @@ struct inject_options {
     const char *source;      /* the agent: Python source */
     const char *preamble;    /* lines put before it, or NULL */
     bool pass_channel;       /* make a socket pair in the target; else the preamble says where to connect */
+    bool no_script_file;     /* the target can't open /proc/self/fd/N */
     const char *script_path; /* the source lies in this file already, as the target names it; else NULL */
 };
 
@@ -106,6 +107,7 @@ struct inject_request {
     uint64_t signal_mask;   /* of the thread, before we first borrowed it */
     uint64_t restart_at;    /* where the call that we interrupted is begun again; 0: none was */
     bool borrowed;
+    bool channel_refused;   /* the target's seccomp filter lets no channel be passed */
     char script_path[PATH_MAX];
 };
 

@@ -30,6 +30,19 @@ struct inject_stop {
 struct error *choose_threads(const struct inject_target *target, const struct inject_choice *choice,
                              struct thread_state **list, size_t *count) __attribute__((warn_unused_result));
 
+/* permit.c: does the seccomp filter allow what a request needs? Says which call it doesn't; request->channel_refused:
+ * those of a passed channel. */
+struct error *permit_check(const struct inject_stop *stop) __attribute__((warn_unused_result));
+/* The same for a stub's staging. */
+struct error *permit_check_staging(const struct inject_stop *stop) __attribute__((warn_unused_result));
+/* And what a chain needs, and each kind of staging? */
+bool permit_chain(const struct inject_stop *stop);
+bool permit_stub_staging(const struct inject_stop *stop);
+bool permit_script_staging(const struct inject_stop *stop);
+
+/* debugger_support.c: is there a debugger-support struct, and can its script be given? */
+bool debugger_is_usable(const struct inject_stop *stop);
+
 /* block.c: fills in stop->block and holds_gil, and what the request says of it. */
 void block_describe(struct inject_stop *stop);
 /* Does its caller repeat the call when it returns EINTR? */

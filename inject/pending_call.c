@@ -24,7 +24,7 @@ static bool pending_serves(const struct inject_stop *stop)
 {
     const struct inject_request *request = stop->request;
 
-    return request->thread.main && !request->target->runtime->free_threaded;
+    return request->thread.main && !request->target->runtime->free_threaded && permit_stub_staging(stop);
 }
 
 /* Where the queue of the main interpreter is; ADDRESS_NULL when not known. */
@@ -159,11 +159,11 @@ static bool borrowed_serves(const struct inject_stop *stop)
     if (stop->request->thread.interpreter_id != 0)
         return false;
     if (wake == INJECT_WAKE_NEVER || stop->holds_gil || runtime->finalizing || runtime->free_threaded ||
-        stop->borrow.blocked == ARCH_NOT_BLOCKED || syscall_is_futex(stop->borrow.blocked_number))
+        stop->borrow.blocked == ARCH_NOT_BLOCKED || !permit_stub_staging(stop) || syscall_is_futex(stop->borrow.blocked_number))
         return false;
     switch (stop->block) {
     case BLOCK_REPEATED:
-        return runtime->layout.thread_state.remote_debugger_support == OFF_NONE;
+        return !debugger_is_usable(stop);
     case BLOCK_RESTARTED:
         return true;
     case BLOCK_FOREIGN:

@@ -66,7 +66,7 @@ static struct error *post_inspect(struct inject_stop *stop)
         return error;
     block_describe(stop);
     stop->hands_off = block_hands_off(stop);
-    return NULL;
+    return stop->options ? permit_check(stop) : NULL;
 }
 
 /* One stop of the thread: as short as `work` is. */
@@ -83,6 +83,7 @@ static struct error *post_stop(struct inject_request *request, const struct inje
         return error;
     error = work(&stop, context);
     uint64_t held = tracee_release(&tracee);
+    borrow_deinit(&stop.borrow);
     if (held > request->pause_ns)
         request->pause_ns = held;
     return error;
@@ -140,7 +141,10 @@ static struct error *post_check_block(const struct inject_stop *stop)
 static struct error *post_refuse_thread(const struct inject_stop *stop)
 {
     const struct inject_request *request = stop->request;
+    struct error *error = permit_check_staging(stop);
 
+    if (error)
+        return error;
     return error_create(ERROR_NO_SAFE_POINT, "use the main thread, or any: --thread any",
                         "thread %d is %s; CPython %s runs a request on another thread than the main one only while "
                         "that is blocked in a call of Python's own", request->thread.tid, request->doing,
@@ -247,6 +251,7 @@ static bool post_remove_on_thread(const struct inject_request *request, pid_t ti
         if (!error)
             error = stage_remove(&stop);
         tracee_release(&tracee);
+        borrow_deinit(&stop.borrow);
     }
     error_destroy(error);
     return !error;
