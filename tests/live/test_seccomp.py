@@ -52,7 +52,7 @@ FILTERS = {
     "EPERM for getpid and gettid": (rules("EPERM", "getpid", "gettid"), "", ""),
     "kills socketpair and socket": (rules("KILL", "socketpair", "socket"), "socket", "socket"),
     "kills mmap": (rules("KILL", "mmap"), "mmap", ""),
-    "EPERM for munmap": (rules("EPERM", "munmap"), "munmap", ""),
+    "EPERM for clock_gettime": (rules("EPERM", "clock_gettime"), "clock_gettime", ""),
     "kills getpid": (rules("KILL", "getpid"), "getpid", "getpid"),
     "kills all but its own": ("install({n: ALLOW for n in %r}, KILL)" % OWN, "getpid", "getpid"),
     "EPERM for all but its own": ("install({n: ALLOW for n in %r}, EPERM)" % OWN, "socket", "socket"),
