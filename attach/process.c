@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "attach/access.h"
 #include "attach/scope.h"
 
 /* ------------------------------------------------------------- memory */
@@ -318,39 +319,6 @@ struct error *process_check(const struct process *process)
 
 /* ------------------------------------------------------------- access */
 
-static struct error *process_explain_refusal(pid_t pid)
-{
-    struct process_status target, own;
-    struct error *error = process_read_status(pid, 0, &target);
-
-    if (error)
-        return error;
-    if ((error = process_read_status(getpid(), 0, &own)))
-        return error;
-    if (own.euid != target.uid && own.euid != 0) {
-        error = error_create(ERROR_PERMISSION, NULL, "process %d belongs to uid %u, and we run as uid %u", pid,
-                             target.uid, own.euid);
-        return error_with_hint(error, "run as that user or as root: sudo safepoint ...");
-    }
-    int scope = 0;
-    FILE *yama = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
-    if (yama) {
-        if (fscanf(yama, "%d", &scope) != 1)
-            scope = 0;
-        fclose(yama);
-    }
-    if (scope > 0 && own.euid != 0) {
-        error = error_create(ERROR_PERMISSION, NULL, "Yama (kernel.yama.ptrace_scope = %d) allows no attaching to %d",
-                             scope, pid);
-        return error_with_hint(error, scope >= 3 ? "it is switched off until the next boot"
-                                                 : "run as root, or: sysctl kernel.yama.ptrace_scope=0");
-    }
-    return error_create(ERROR_PERMISSION,
-                        "the process may be undumpable (setuid, prctl) or in another user namespace; "
-                        "run as root, or in a container with --cap-add=SYS_PTRACE",
-                        "the kernel lets us neither read nor trace process %d", pid);
-}
-
 struct error *process_check_access(pid_t pid)
 {
     char path[64];
@@ -362,7 +330,7 @@ struct error *process_check_access(pid_t pid)
         return NULL;
     if (errno == ENOENT || errno == ESRCH)
         return error_create(ERROR_NO_PROCESS, NULL, "no process %d", pid);
-    return process_explain_refusal(pid);
+    return access_explain(pid);
 }
 
 /* ------------------------------------------------------------ threads */
