@@ -58,23 +58,41 @@ static struct error *access_read_identity(struct access_identity *identity, pid_
     return NULL;
 }
 
-/* Whom we may not trace has no ns/user for us, but its uid_map, in our ids, is open to
- * all: the same as ours in the same namespace; with ids that we don't have above ours. */
+/* The ids of a process's user namespace, as our namespace knows them. */
+struct access_map {
+    char *text;
+    uint64_t ids;   /* how many it has */
+    bool unmapped;  /* some that we don't have */
+};
+
+static bool access_read_map(struct access_map *map, pid_t pid)
+{
+    size_t length;
+    unsigned outside, count;
+    int taken;
+    struct error *error = process_read_file(pid, "uid_map", &map->text, &length);
+
+    error_destroy(error);
+    for (const char *at = map->text; !error && sscanf(at, "%*u %u %u%n", &outside, &count, &taken) == 2; at += taken) {
+        map->ids += count;
+        map->unmapped |= outside == ACCESS_UNMAPPED;
+    }
+    return !error;
+}
+
+/* Whom we may not trace has no ns/user for us, but its uid_map is open to all: it is ours in
+ * the same namespace, and a namespace below ours can have no ids but ours. */
 static enum access_relation access_compare_maps(pid_t pid)
 {
-    scoped_free char *own = NULL, *its = NULL;
-    size_t length;
-    unsigned outside;
+    struct access_map own = {NULL, 0, false}, its = {NULL, 0, false};
     enum access_relation relation = ACCESS_UNRELATED;
-    struct error *error = process_read_file(getpid(), "uid_map", &own, &length);
 
-    if (!error)
-        error = process_read_file(pid, "uid_map", &its, &length);
-    if (!error && !strcmp(own, its))
-        relation = ACCESS_SAME;
-    else if (!error && sscanf(its, "%*u %u", &outside) == 1)
-        relation = outside == ACCESS_UNMAPPED ? ACCESS_OUTER : ACCESS_INNER;
-    error_destroy(error);
+    if (access_read_map(&own, getpid()) && access_read_map(&its, pid))
+        relation = !strcmp(own.text, its.text)              ? ACCESS_SAME
+                   : its.unmapped || its.ids > own.ids ? ACCESS_OUTER
+                                                       : ACCESS_INNER;
+    free(own.text);
+    free(its.text);
     return relation;
 }
 
