@@ -17,6 +17,7 @@
 
 #include "attach/scope.h"
 #include "cli/agents.h"
+#include "cli/journal.h"
 #include "protocol/channel.h"
 #include "protocol/directory.h"
 
@@ -531,6 +532,7 @@ static struct error *session_perform(struct session_request *request)
     if (session_wants_directory(request) && (error = session_open_directory(request)))
         return error;
     request->inject_options.pass_channel = !request->uses_directory;
+    journal_record(request->options, request->session, request->inject.id);
     request->posted_at = tracee_clock();
     request->retry_after = SESSION_FIRST_RETRY_MS * SESSION_MILLISECOND;
     request->retry_at = request->posted_at + request->retry_after;
