@@ -298,6 +298,9 @@ static struct error *access_refuse_user(const struct access_facts *facts)
     const uid_t *its = facts->target.uids, own = facts->own.uids[0];
     struct error *error;
 
+    if (its[0] == its[1] && its[1] == its[2] && its[0] == 0)
+        return error_create(ERROR_PERMISSION, "run as root: sudo safepoint ...", "process %d belongs to root, and we run "
+                            "as uid %u", facts->pid, own);
     if (its[0] == its[1] && its[1] == its[2] && its[0] != own) {
         error = error_create(ERROR_PERMISSION, NULL, "process %d belongs to uid %u, and we run as uid %u", facts->pid,
                              its[0], own);
@@ -345,7 +348,7 @@ static struct error *access_rule_capabilities(const struct access_facts *facts)
     uint64_t lacking = facts->target.permitted & ~facts->own.permitted;
     char names[128];
 
-    if (!lacking || facts->relation != ACCESS_SAME || access_is_capable(facts))
+    if (!lacking || !access_is_same_user(facts) || facts->relation != ACCESS_SAME || access_is_capable(facts))
         return NULL;
     return error_create(ERROR_PERMISSION, ACCESS_SUDO, "process %d has capabilities that we haven't: %s", facts->pid,
                         access_format_capabilities(names, sizeof(names), lacking));
@@ -369,15 +372,15 @@ static struct error *access_rule_yama(const struct access_facts *facts)
         return error_create(ERROR_PERMISSION,
                             ACCESS_SUDO "; for all until the next boot: sysctl kernel.yama.ptrace_scope=0; for this "
                             "process: let it call prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY)",
-                            "Yama (kernel.yama.ptrace_scope = 1) lets only its parents, and who it names itself, "
-                            "attach to process %d", facts->pid);
+                            "Yama (kernel.yama.ptrace_scope = 1) lets a process be attached to only by its "
+                            "parents, and by who it names itself");
     if (facts->yama == 2)
         return error_create(ERROR_PERMISSION, ACCESS_SUDO "; for all until the next boot: sysctl "
                             "kernel.yama.ptrace_scope=0", "Yama (kernel.yama.ptrace_scope = 2) lets only root "
-                            "(CAP_SYS_PTRACE) attach to process %d", facts->pid);
+                            "(CAP_SYS_PTRACE) attach to a process");
     return error_create(ERROR_PERMISSION, "nothing lifts it before the next boot: look for kernel.yama.ptrace_scope in "
                         "/etc/sysctl.conf and /etc/sysctl.d", "Yama (kernel.yama.ptrace_scope = %d) lets nobody, not "
-                        "even root, attach to process %d", facts->yama, facts->pid);
+                        "even root, attach to a process", facts->yama);
 }
 
 static struct error *access_refuse_filter(const char *call, int filter)

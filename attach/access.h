@@ -19,6 +19,9 @@
 /* Numbers of capabilities that we ask for, as bits of a mask of /proc/PID/status. */
 #define ACCESS_DAC_OVERRIDE (UINT64_C(1) << 1)
 #define ACCESS_SYS_PTRACE (UINT64_C(1) << 19)
+#define ACCESS_SYS_ADMIN (UINT64_C(1) << 21)
+#define ACCESS_SYS_NICE (UINT64_C(1) << 23)
+#define ACCESS_CHECKPOINT_RESTORE (UINT64_C(1) << 40)
 
 /* One side of it, as /proc/PID/status shows it to us. */
 struct access_identity {

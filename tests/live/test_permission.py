@@ -40,18 +40,21 @@ needs_no_yama = pytest.mark.skipif(yama() != 0, reason="Yama refuses what this t
 
 
 def refused(target, *words, **keywords):
-    """exec is refused with these words in its message and its hint, and so is the reading half; the target isn't touched."""
+    """exec is refused with these words in its message and its hint, doctor says the same, and the target isn't touched."""
     answer = safepoint("exec", "--json", target.pid, "-c", "import __main__; __main__.LEDGER.append(1)", **keywords).expect(4)
     assert answer.error["code"] == "PERMISSION" and answer.error["hint"], answer.text
     text = answer.error["message"] + "\n" + answer.error["hint"]
     for word in words:
         assert word in text, (word, text)
+    doctor = safepoint("doctor", "--json", target.pid, **keywords).expect(4)
+    assert doctor.error == answer.error and doctor.json["result"]["can_attach"] is False
+    assert answer.error["message"] in [check["text"] for check in doctor.json["result"]["checks"] if check["state"] == "fail"]
     assert target.ask("LEDGER") == [] and target.tracer() == 0
-    return answer.error["message"]
 
 
 def served(target, **keywords):
     assert safepoint("exec", "-q", target.pid, "-e", "6 * 7", **keywords).expect(0).text == "42\n"
+    safepoint("doctor", target.pid, **keywords).expect(0)
 
 
 # ---------------------------------------------------------------- users and capabilities
@@ -263,7 +266,7 @@ def under_yama(scope):
             "sh"]
 
 
-YAMA = {1: ["ptrace_scope = 1", "only its parents", "PR_SET_PTRACER", "sysctl kernel.yama.ptrace_scope=0"],
+YAMA = {1: ["ptrace_scope = 1", "only by its parents", "PR_SET_PTRACER", "sysctl kernel.yama.ptrace_scope=0"],
         2: ["ptrace_scope = 2", "only root", "sudo"],
         3: ["ptrace_scope = 3", "not even root", "next boot"]}
 

@@ -140,7 +140,7 @@ static void test_yama(void **state)
         int scope;
         const char *message, *hint;
     } rows[] = {
-        {1, "only its parents, and who it names", "PR_SET_PTRACER"},
+        {1, "only by its parents, and by who it names", "PR_SET_PTRACER"},
         {2, "only root", "sysctl kernel.yama.ptrace_scope=0"},
         {3, "lets nobody, not even root", "next boot"},
     };
