@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import NOBODY, PATIENCE, Process, safepoint, target_running
+from conftest import NOBODY, PATIENCE, Process, Running, safepoint, target_running
 from test_journal import Log, private_dev
 from test_permission import AS_NOBODY, Under, under_filter, under_yama
 from test_refusals import copied
@@ -147,14 +147,14 @@ def test_host_log():
 
 
 def test_nothing_is_left_of_the_probes():
-    """They run in children, which are gone with us."""
-    before = set(os.listdir("/proc"))
-    safepoint("doctor").expect(0)
-    left = []
-    for pid in set(os.listdir("/proc")) - before:
-        with contextlib.suppress(OSError), open("/proc/%s/comm" % pid) as file:
-            left += [pid] if file.read().strip() == "safepoint" else []
-    assert left == []
+    """They run in children, which are gone with it: in a session of its own nobody is left."""
+    with Running(["doctor"], under=["setsid"]) as running:
+        running.finish().expect(0)
+    sessions = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open("/proc/%s/stat" % pid) as file:
+            sessions.add(int(file.read().rpartition(")")[2].split()[3]))
+    assert os.getsid(0) in sessions and running.pid not in sessions
 
 
 # ---------------------------------------------------------------- a process
