@@ -17,6 +17,7 @@
 
 #include "attach/scope.h"
 #include "cli/agents.h"
+#include "cli/journal.h"
 #include "protocol/channel.h"
 #include "protocol/directory.h"
 
@@ -246,7 +247,7 @@ static struct error *session_handle(void *context, const struct wire_frame *fram
 
 static bool session_has_pidfd_getfd(void)
 {
-    return syscall(SYS_pidfd_getfd, -1, 0, 0) < 0 && errno != ENOSYS;
+    return syscall(SYS_pidfd_getfd, -1, 0, 0) < 0 && errno == EBADF; /* a filter on ourselves answers what it likes */
 }
 
 /* A script by /proc/self/fd/N needs a /proc of the right kind in the target's root. */
@@ -730,6 +731,7 @@ static struct error *session_perform(struct session_request *request)
     if (session_wants_directory(request) && (error = session_open_directory(request)))
         return error;
     request->inject_options.pass_channel = !request->uses_directory;
+    journal_record(request->options, request->session, request->inject.id);
     request->posted_at = tracee_clock();
     request->retry_after = SESSION_FIRST_RETRY_MS * SESSION_MILLISECOND;
     request->retry_at = request->posted_at + request->retry_after;

@@ -102,11 +102,12 @@ class Answer:
 class Running:
     """A safepoint that runs, its output going to files."""
 
-    def __init__(self, words, stdin=subprocess.DEVNULL, as_user=None, env=None, stdout=None):
+    def __init__(self, words, stdin=subprocess.DEVNULL, as_user=None, env=None, stdout=None, under=()):
         self.words = [os.fspath(word) if not isinstance(word, int) else str(word) for word in words]
-        command = [SAFEPOINT] + self.words
+        under = list(under)  # a program that becomes safepoint, with its words
         if as_user is not None:
-            command = ["setpriv", "--reuid", str(as_user), "--regid", str(as_user), "--clear-groups", open_copy(SAFEPOINT)] + self.words
+            under += ["setpriv", "--reuid", str(as_user), "--regid", str(as_user), "--clear-groups"]
+        command = under + [open_copy(SAFEPOINT) if under else SAFEPOINT] + self.words
         self.files = (stdout or tempfile.TemporaryFile(), tempfile.TemporaryFile())
         self.input = None
         if isinstance(stdin, bytes):
@@ -163,9 +164,9 @@ class Running:
             self.popen.wait()
 
 
-def safepoint(*words, stdin=subprocess.DEVNULL, as_user=None, env=None, patience=PATIENCE):
+def safepoint(*words, stdin=subprocess.DEVNULL, as_user=None, env=None, patience=PATIENCE, under=()):
     """Runs safepoint to its end."""
-    with Running(words, stdin, as_user, env) as running:
+    with Running(words, stdin, as_user, env, under=under) as running:
         return running.finish(patience)
 
 
