@@ -18,7 +18,6 @@
 
 #define PROBE_GET_RSEQ_CONFIGURATION 0x420f
 #define PROBE_GET_SECCOMP_FILTER 0x420c
-#define PROBE_OPTION_SUSPEND_SECCOMP (1 << 21)
 #define PROBE_NOBODY INT_MAX /* no process has this id: what is allowed answers ESRCH */
 
 /* A call's answer about nobody: 0 where it was allowed to look. */
@@ -79,11 +78,6 @@ static int probe_rseq(pid_t child)
                               &configuration));
 }
 
-static int probe_suspend_seccomp(pid_t child)
-{
-    return probe_errno(ptrace(PTRACE_SETOPTIONS, child, 0, (long)PROBE_OPTION_SUSPEND_SECCOMP));
-}
-
 static int probe_read_seccomp(pid_t child)
 {
     long answer = ptrace((enum __ptrace_request)PROBE_GET_SECCOMP_FILTER, child, 0, 0);
@@ -110,7 +104,6 @@ static const struct {
     [PROBE_PIDFD_GETFD] = {probe_pidfd_getfd, false},
     [PROBE_MEMFD_CREATE] = {probe_memfd_create, false},
     [PROBE_RSEQ] = {probe_rseq, true},
-    [PROBE_SUSPEND_SECCOMP] = {probe_suspend_seccomp, true},
     [PROBE_READ_SECCOMP] = {probe_read_seccomp, true},
     [PROBE_REALTIME] = {probe_realtime, false},
 };

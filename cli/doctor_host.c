@@ -52,10 +52,8 @@ static const struct {
      DOCTOR_FILTER},
     {PROBE_RSEQ, "rseq", "a thread in a restartable sequence is seen, and left alone",
      "a thread in a restartable sequence can't be told from others", DOCTOR_FILTER},
-    {PROBE_SUSPEND_SECCOMP, "targets' filters", "the seccomp filter of a target may be suspended while we work",
-     "the seccomp filter of a target may not be suspended: many containers' and services' processes are refused",
-     "run safepoint as root (CAP_SYS_ADMIN) on the host, outside of any filter of its own"},
-    {PROBE_READ_SECCOMP, "reading filters", "the seccomp filter of a target may be read", "it may not be read",
+    {PROBE_READ_SECCOMP, "targets' filters", "the seccomp filter of a target may be read: what it forbids isn't done",
+     "the seccomp filter of a target may not be read: many containers' and services' processes are refused",
      "run safepoint as root (CAP_SYS_ADMIN) on the host, outside of any filter of its own"},
     {PROBE_REALTIME, "real-time priority", "allowed: while a thread of the target is held nobody runs before us",
      "on a busy machine a thread of the target may be held for longer",
@@ -133,7 +131,7 @@ static void doctor_check_confinement(struct doctor *doctor, const struct access_
 {
     if (own->own.seccomp)
         doctor_warn(doctor, "own filter", "run safepoint outside of the container or service, on the host",
-                    "safepoint itself is under a seccomp filter: filters of others can't be suspended");
+                    "safepoint itself is under a seccomp filter: filters of others can't be read");
     else
         doctor_ok(doctor, "own filter", "none: safepoint is under no seccomp filter");
     doctor_ok(doctor, "security module", "%s", own->own.label[0] ? own->own.label : "no label");

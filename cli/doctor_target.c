@@ -143,7 +143,7 @@ static void doctor_check_stopped(struct doctor *doctor, const struct process_sta
     doctor_judge(doctor, "stopped", error, "no");
 }
 
-/* Under a filter our system calls in the target could kill it: they are made only with the filter suspended. */
+/* Under a filter our system calls in the target could kill it: each is put to the filter first. */
 static void doctor_check_seccomp(struct doctor *doctor, const struct access_facts *facts)
 {
     scoped_free pid_t *tids = NULL;
@@ -158,12 +158,12 @@ static void doctor_check_seccomp(struct doctor *doctor, const struct access_fact
     }
     if (!filtered)
         doctor_ok(doctor, "seccomp", "no thread has a filter");
-    else if (probe_run(PROBE_SUSPEND_SECCOMP) == 0)
-        doctor_ok(doctor, "seccomp", "%zu of %zu threads have a filter, which we may suspend", filtered, count);
+    else if (probe_run(PROBE_READ_SECCOMP) == 0)
+        doctor_ok(doctor, "seccomp", "%zu of %zu threads have a filter, which we may read", filtered, count);
     else
         doctor_fail(doctor, "seccomp", error_create(ERROR_UNSUPPORTED, "run safepoint as root on the host, outside of "
                     "any seccomp filter of its own", "%zu of %zu threads have a seccomp filter, which may kill the "
-                    "process for a system call of ours, and which we may not suspend", filtered, count));
+                    "process for a system call of ours, and which we may not read", filtered, count));
 }
 
 static void doctor_check_home(struct doctor *doctor, const struct process_status *status, pid_t pid)

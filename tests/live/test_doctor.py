@@ -80,7 +80,7 @@ def test_host_as_nobody(open_python):
     found = checks(answer)
     expect(found["capabilities"], "ok", "none; not dac_override sys_ptrace")
     expect(found["reach"], "warn", "processes of uid %d" % NOBODY, "as root")
-    expect(found["targets' filters"], "warn", "may not be suspended")
+    expect(found["targets' filters"], "warn", "may not be read")
     expect(found["real-time priority"], "warn", "limits.conf")
     assert answer.result["processes"]["can"] >= 1 and answer.result["processes"]["not_looked_at"] >= 1
 
@@ -267,9 +267,9 @@ def test_main_thread_in_c(open_python):
 @needs_root
 def test_filtered_target(open_python):
     with target_running(Under(open_python, *AS_NOBODY, *under_filter("EPERM", "ptrace")), "idle", user=NOBODY) as target:
-        expect(doctor(target.pid)["seccomp"], "ok", "1 of 1 threads", "may suspend")
+        expect(doctor(target.pid)["seccomp"], "ok", "1 of 1 threads", "may read")
         safepoint("exec", target.pid, "-e", "1").expect(0)
-        expect(doctor(target.pid, status=5, as_user=NOBODY)["seccomp"], "fail", "1 of 1 threads", "may not suspend")
+        expect(doctor(target.pid, status=5, as_user=NOBODY)["seccomp"], "fail", "1 of 1 threads", "may not read")
         safepoint("exec", target.pid, "-e", "1", as_user=NOBODY).expect(5)
 
 
