@@ -17,7 +17,7 @@ from test_refusals import copied
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 PRIVATE = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
-HOST = ["kernel", "/proc", "ptrace", "pidfd_open", "process_vm", "pidfd_getfd", "memfd_create", "rseq", "targets' filters", "reading filters",
+HOST = ["kernel", "/proc", "ptrace", "pidfd_open", "process_vm", "pidfd_getfd", "memfd_create", "rseq", "targets' filters",
         "real-time priority", "user", "capabilities", "reach", "Yama", "own filter", "security module", "system log", "Python processes"]
 TARGET = ["process", "user", "user namespace", "capabilities", "dumpable", "Yama", "own filter", "traced by", "security module", "Python",
           "runtime's file", "remote debugging", "main thread", "its /proc", "stopped", "seccomp", "container", "pid namespace", "open files",
