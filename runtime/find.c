@@ -37,7 +37,7 @@
 /* What is searched of a file's writable memory for a text, and of all for the cookie. */
 #define TEXT_SEARCH_MAX (32u << 20)
 #define COOKIE_MAP_MAX  (64u << 20)
-#define SEARCH_NS       (UINT64_C(10) * 1000 * 1000 * 1000)
+#define SEARCH_NS       (UINT64_C(5) * 1000 * 1000 * 1000)
 #define USER_END        (UINT64_C(1) << 47)
 
 enum rank { RANK_NAMED, RANK_PROGRAM, RANK_OTHER, RANKS };
@@ -444,7 +444,7 @@ static bool is_late(struct search *search)
         return false;
     keep_error(search, error_create(ERROR_UNSUPPORTED, "its mappings are too many, too large, or too slow to be read",
                                     "no CPython was found in process %d in %d s", search->process->pid,
-                                    (int)(SEARCH_NS / 1000000000)), true);
+                                    (int)(SEARCH_NS / 1000000000)), false);
     return true;
 }
 

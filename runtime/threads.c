@@ -16,7 +16,7 @@
 #include "attach/scope.h"
 #include "runtime/threads.h"
 
-/* No process has more; a list that goes on is a cycle or torn. */
+/* No process has more; a list that goes on is a cycle, or made up. */
 #define INTERPRETERS_MAX 4096
 #define THREADS_MAX      65536
 #define TRIES            5
@@ -67,6 +67,13 @@ static struct error *give_up(const struct runtime *runtime, struct error *error)
     return final;
 }
 
+/* Final: reading so many again would only take as long again. */
+static struct error *refuse_endless(const struct runtime *runtime, const char *what)
+{
+    return error_create(ERROR_UNSUPPORTED, "its memory is damaged, or not CPython's",
+                        "the list of %s doesn't end (by %s)", what, runtime->layout.origin);
+}
+
 /* ------------------------------------------------------------ interpreters */
 
 static struct error *read_interpreter(const struct runtime *runtime, struct address at, struct address main,
@@ -104,7 +111,7 @@ static struct error *read_interpreters_once(const struct runtime *runtime, struc
         return error;
     while (at.value) {
         if (used == INTERPRETERS_MAX)
-            return error_create(ERROR_BUSY, NULL, "the list of interpreters doesn't end");
+            return refuse_endless(runtime, "interpreters");
         struct interpreter *larger = reallocarray(found, used + 1, sizeof(*found));
         if (!larger)
             return error_create(ERROR_SYSTEM, NULL, "out of memory for the interpreters");
@@ -331,7 +338,7 @@ static struct error *read_threads_of(const struct runtime *runtime, const struct
         struct address next;
 
         if (list->count == THREADS_MAX)
-            return error_create(ERROR_BUSY, NULL, "the list of threads doesn't end");
+            return refuse_endless(runtime, "threads");
         if ((error = read_thread(runtime, interpreter, at, &thread, &next)))
             return error;
         thread.main = interpreter->main && thread.pthread == main_thread;
