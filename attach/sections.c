@@ -9,7 +9,7 @@
 
 /* More than the largest programs have. */
 #define SECTIONS_MAX 65536u
-#define SECTIONS_STRINGS_MAX (256ull << 20)
+#define SECTIONS_STRINGS_MAX (128ull << 20)
 #define SECTIONS_SYMBOLS_MAX (8u << 20)
 #define SECTIONS_SYMBOLS_PIECE 2048
 

@@ -13,7 +13,7 @@
 #include "cli/session.h"
 #include "cli/table.h"
 
-#define STATS_TEXT_MAX (64u << 20)
+#define STATS_TEXT_MAX (32u << 20)
 #define STATS_TYPES_MAX (1u << 18)
 #define STATS_BUCKETS 64
 #define STATS_GENERATIONS_MAX 16
