@@ -20,6 +20,9 @@
  * library's own frames and the caller's. */
 #define BORROW_CALLER_WORDS 64
 
+/* A target can map more files than there is time to search. */
+#define BORROW_SEARCH_NS (UINT64_C(10) * 1000 * 1000 * 1000)
+
 #define BORROW_GET_RSEQ_CONFIGURATION 0x420f
 
 /* ------------------------------------------------------------ code to use */
@@ -64,10 +67,12 @@ static bool borrow_is_libc(const struct map *map)
 
 struct error *borrow_find_code(struct borrow_code *code, const struct process *process, const struct maps *maps)
 {
+    uint64_t until = tracee_clock() + BORROW_SEARCH_NS;
+
     *code = (struct borrow_code){0};
     arch_native.prepare();
     for (int any_file = 0; any_file <= 1; any_file++) {
-        for (size_t i = 0; i < maps->count; i++) {
+        for (size_t i = 0; i < maps->count && tracee_clock() < until; i++) {
             const struct map *map = &maps->entries[i];
 
             if (!map->executable || !map->inode || (!any_file && !borrow_is_libc(map)))

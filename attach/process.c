@@ -85,6 +85,9 @@ static const struct memory_ops process_memory_ops = {process_memory_read, proces
 
 /* ----------------------------------------------------------- identity */
 
+/* A map of a million entries fits; and the target chooses what some of them hold. */
+#define PROCESS_FILE_MAX ((size_t)256 << 20)
+
 struct error *process_read_file(pid_t pid, const char *name, char **text, size_t *length)
 {
     char path[96];
@@ -112,6 +115,8 @@ struct error *process_read_file(pid_t pid, const char *name, char **text, size_t
             return NULL;
         }
         used += (size_t)got;
+        if (used == PROCESS_FILE_MAX)
+            return error_create(ERROR_UNSUPPORTED, NULL, "%s is longer than %zu MiB", path, PROCESS_FILE_MAX >> 20);
         if (used == room) {
             char *larger = realloc(buffer, (room *= 2) + 1);
             if (!larger)

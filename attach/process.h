@@ -37,7 +37,8 @@ struct error *process_check(const struct process *process) __attribute__((warn_u
 struct error *process_lock(struct process *process, bool *locked) __attribute__((warn_unused_result));
 void process_unlock(struct process *process);
 
-/* Reads a small /proc/PID/NAME whole, as a string (free() it). */
+/* Reads a /proc/PID/NAME whole, as a string (free() it). ERROR_UNSUPPORTED when it is
+ * longer than any that makes sense. */
 struct error *process_read_file(pid_t pid, const char *name, char **text, size_t *length)
     __attribute__((warn_unused_result));
 

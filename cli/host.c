@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -114,17 +115,28 @@ char *host_container(pid_t pid)
 
 /* ------------------------------------------------------------------- texts */
 
+/* The begin of a command line, which a process can make as long as its memory. */
+static char *host_read_command(pid_t pid, size_t *length)
+{
+    char path[64];
+    scoped_free char *text = malloc(HOST_TEXT_MAX + 1);
+
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+    scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 && text ? read(fd, text, HOST_TEXT_MAX) : -1;
+    *length = got > 0 ? (size_t)got : 0;
+    return got > 0 ? scope_take_pointer(&text) : NULL;
+}
+
 char *host_command(pid_t pid)
 {
     size_t length;
-    char *text = host_read(pid, "cmdline", &length);
+    char *text = host_read_command(pid, &length);
     struct process_status status;
 
     while (length && text && !text[length - 1])
         length--;
     if (text && length) {
-        if (length > HOST_TEXT_MAX)
-            length = HOST_TEXT_MAX;
         for (size_t i = 0; i < length; i++)
             text[i] = text[i] ? text[i] : ' ';
         text[length] = '\0';

@@ -353,6 +353,21 @@ def target_running(python, mode="idle", **keywords):
         target.close()
 
 
+def copied(python, directory):
+    """Copies the file with the runtime (libpython, or the executable itself); gives the python to start, its environment, and the copy."""
+    if python.shared:
+        output = subprocess.run(python.command() + ["-c", "print([l.split(None, 5)[5].strip() for l in open('/proc/self/maps') if 'libpython' in l][0])"],
+                                stdout=subprocess.PIPE, check=True).stdout
+        source = os.fsdecode(output).strip()
+        copy = os.path.join(directory, os.path.basename(source))
+        shutil.copy2(python.root + source, copy)
+        return python, {"LD_PRELOAD": copy}, copy
+    copy = os.path.join(directory, os.path.basename(python.path))
+    shutil.copy2(os.path.realpath(python.outside_path), copy)
+    os.chmod(copy, 0o755)
+    return dataclasses.replace(python, path=copy), {"PYTHONHOME": python.prefix}, copy
+
+
 # ---------------------------------------------------------------- fixtures
 
 
