@@ -64,13 +64,13 @@ class Kills:
         self.python = python
         self.duration = self.post = 0.0
         self.next_number = 0
-        self.live, self.killed = [], []  # numbers since the last look
+        self.killed = {}  # since the last run that was let live: number, what and when
         self.ran = collections.Counter()
 
     def trouble(self, what, sentence):
         self.counts[what] += 1
         if len(self.problems) < 10:
-            self.problems.append("%s, main thread %s: %s" % (what, self.situation, sentence))
+            self.problems.append("%s, main thread %s: %s; killed before: %s" % (what, self.situation, sentence, list(self.killed.values())))
 
     def words(self, target, command):
         self.next_number += 1
@@ -98,11 +98,11 @@ class Kills:
         """One, or a few in a row."""
         for _ in range(self.choice.choice([1, 1, 1, 2, 3])):
             name = self.choice.choices(list(COMMANDS), [weight for weight, _ in COMMANDS.values()])[0]
-            words = self.words(target, name)
-            hit = shoot(words, self.instant())
+            words, instant = self.words(target, name), self.instant()
+            hit = shoot(words, instant)
             self.counts["kills"] += 1
             self.counts["killed while it ran"] += hit
-            self.killed.append(self.next_number)
+            self.killed[self.next_number] = "%s at %.2f ms" % (name, instant * 1e3)
 
     def run_one(self, target):
         """The next run: served; afterwards nothing is left, and nothing runs any more."""
@@ -128,7 +128,7 @@ class Kills:
         if live not in [number for number, _ in entries]:
             self.trouble("lost", "request %d" % live)
         self.counts["scripts of killed ones that ran"] += len(entries) - 1
-        self.killed = []
+        self.killed = {}
 
     def with_target(self, target):
         for _ in range(WARM_UP):

@@ -14,6 +14,7 @@ class Program(Speaking):
     def __init__(self, python, name, words=(), pass_fds=(), env=None):
         self.python = python
         control, self.control = os.pipe()
+        self.control_inside = control  # its number in the target
         self.answers, answers = os.pipe()
         command = python.command([TARGETS, tempfile.gettempdir()])
         command += [os.path.join(TARGETS, name + ".py"), str(control), str(answers)] + [str(word) for word in words]

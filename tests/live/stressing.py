@@ -44,6 +44,7 @@ KINDS = {
     "raises": Kind(8, ["-c", LEAVE + "; 1 / 0"], {7}, ""),
     "exits": Kind(4, ["-c", LEAVE + "; raise SystemExit(3)"], {7}, ""),
     "runs too long": Kind(4, ["--timeout", "60ms", "-c", LEAVE + "\nwhile True: pass"], {6}),
+    "runs too long, with little time": Kind(3, ["--timeout", "LITTLE", "-c", LEAVE + "\nwhile True: pass"], {6}),
     "has little time": Kind(6, ["--timeout", "LITTLE", "-e", LEAVE], {0, 6}),
     "statistics": Kind(3, [], {0}),
 }
