@@ -237,7 +237,7 @@ static struct image *image_create(const struct map *map)
         free(image);
         return NULL;
     }
-    image->fd = image->sections.fd = -1;
+    image->fd = -1;
     image->file = (struct memory){&image_file_ops, image};
     return image;
 }

@@ -7,11 +7,11 @@
 
 #include "attach/scope.h"
 
-/* More than the largest programs have. */
+/* More than the largest programs have. libelf has no bounds of its own: what a file claims is
+ * looked at before libelf makes room for it. */
 #define SECTIONS_MAX 65536u
-#define SECTIONS_STRINGS_MAX (128ull << 20)
-#define SECTIONS_SYMBOLS_MAX (8u << 20)
-#define SECTIONS_SYMBOLS_PIECE 2048
+#define SECTIONS_STRINGS_MAX (64ull << 20)
+#define SECTIONS_SYMBOLS_MAX ((2ull << 20) * sizeof(Elf64_Sym))
 
 bool sections_read_file(int fd, uint64_t offset, void *to, size_t size)
 {
@@ -28,69 +28,57 @@ bool sections_read_file(int fd, uint64_t offset, void *to, size_t size)
     return true;
 }
 
-/* A string table as text that ends with NUL; NULL when it can't be had. free() it. */
-static char *sections_read_strings(const struct sections *sections, uint32_t index, size_t *size)
-{
-    const Elf64_Shdr *header = index < sections->count ? &sections->headers[index] : NULL;
-
-    if (!header || header->sh_type != SHT_STRTAB || header->sh_size > SECTIONS_STRINGS_MAX)
-        return NULL;
-    scoped_free char *text = malloc(header->sh_size + 1);
-    if (!text || !sections_read_file(sections->fd, header->sh_offset, text, header->sh_size))
-        return NULL;
-    text[header->sh_size] = '\0';
-    *size = header->sh_size;
-    return scope_take_pointer(&text);
-}
-
-/* Where a number doesn't fit the file's header, section 0 has it. */
-static bool sections_count(const struct sections *sections, const Elf64_Ehdr *header, uint64_t *count,
-                           uint32_t *names)
+/* Where their number doesn't fit the file's header, section 0 has it. */
+static bool sections_are_bounded(int fd, const Elf64_Ehdr *header)
 {
     Elf64_Shdr first;
 
-    *count = header->e_shnum;
-    *names = header->e_shstrndx;
     if (!header->e_shoff || header->e_shentsize != sizeof(first) ||
-        !sections_read_file(sections->fd, header->e_shoff, &first, sizeof(first)))
+        !sections_read_file(fd, header->e_shoff, &first, sizeof(first)))
         return false;
-    if (!*count)
-        *count = first.sh_size;
-    if (*names == SHN_XINDEX)
-        *names = first.sh_link;
-    return *count && *count <= SECTIONS_MAX;
+    uint64_t count = header->e_shnum ? header->e_shnum : first.sh_size;
+    return count && count <= SECTIONS_MAX;
+}
+
+/* A section that is no larger than that. */
+static const Elf64_Shdr *sections_header(Elf_Scn *section, uint64_t size_max)
+{
+    const Elf64_Shdr *header = section ? elf64_getshdr(section) : NULL;
+
+    return header && header->sh_size <= size_max ? header : NULL;
+}
+
+static bool sections_has_strings(const struct sections *sections, size_t index)
+{
+    const Elf64_Shdr *header = sections_header(elf_getscn(sections->elf, index), SECTIONS_STRINGS_MAX);
+
+    return header && header->sh_type == SHT_STRTAB;
 }
 
 void sections_read(struct sections *sections, int fd, const Elf64_Ehdr *header)
 {
-    uint64_t count;
-    uint32_t names;
-
-    *sections = (struct sections){.fd = fd};
-    if (!sections_count(sections, header, &count, &names))
+    sections->elf = NULL;
+    if (!sections_are_bounded(fd, header) || elf_version(EV_CURRENT) == EV_NONE)
         return;
-    sections->headers = calloc(count, sizeof(*sections->headers));
-    if (!sections->headers ||
-        !sections_read_file(fd, header->e_shoff, sections->headers, count * sizeof(*sections->headers)))
-        return;
-    sections->count = count;
-    sections->names = sections_read_strings(sections, names, &sections->names_size);
+    /* ELF_C_READ: by pread(), not mapped. */
+    sections->elf = elf_begin(fd, ELF_C_READ, NULL);
+    if (elf_getshdrstrndx(sections->elf, &sections->names) != 0 || !sections_has_strings(sections, sections->names))
+        sections->names = 0;
 }
 
 void sections_deinit(struct sections *sections)
 {
-    free(sections->headers);
-    free(sections->names);
-    *sections = (struct sections){.fd = -1};
+    elf_end(sections->elf);
+    sections->elf = NULL;
 }
 
 const Elf64_Shdr *sections_find(const struct sections *sections, const char *name)
 {
-    for (size_t i = 0; sections->names && i < sections->count; i++) {
-        const Elf64_Shdr *header = &sections->headers[i];
+    for (Elf_Scn *section = NULL; sections->names && (section = elf_nextscn(sections->elf, section));) {
+        const Elf64_Shdr *header = elf64_getshdr(section);
+        const char *found = header ? elf_strptr(sections->elf, sections->names, header->sh_name) : NULL;
 
-        if ((header->sh_flags & SHF_ALLOC) && header->sh_name < sections->names_size &&
-            !strcmp(sections->names + header->sh_name, name))
+        if (found && (header->sh_flags & SHF_ALLOC) && !strcmp(found, name))
             return header;
     }
     return NULL;
@@ -98,59 +86,32 @@ const Elf64_Shdr *sections_find(const struct sections *sections, const char *nam
 
 /* ------------------------------------------------------------------ .symtab */
 
-struct sections_strings {
-    const char *text;
-    size_t size;
-};
-
-static const Elf64_Sym *sections_search_piece(const Elf64_Sym *symbols, size_t count,
-                                              const struct sections_strings *strings, const char *name)
+static bool sections_search_table(const struct sections *sections, Elf_Scn *section, size_t strings, const char *name,
+                                  Elf64_Sym *found)
 {
-    size_t length = strlen(name) + 1;
+    const Elf_Data *data = elf_getdata(section, NULL);
+    const Elf64_Sym *symbols = data ? data->d_buf : NULL;
 
-    for (size_t i = 0; i < count; i++) {
-        if (symbols[i].st_shndx == SHN_UNDEF || symbols[i].st_name >= strings->size ||
-            strings->size - symbols[i].st_name < length)
+    for (size_t i = 0; symbols && i < data->d_size / sizeof(*symbols); i++) {
+        const char *text = symbols[i].st_shndx == SHN_UNDEF ? NULL
+                                                            : elf_strptr(sections->elf, strings, symbols[i].st_name);
+        if (!text || strcmp(text, name) != 0)
             continue;
-        if (!memcmp(strings->text + symbols[i].st_name, name, length))
-            return &symbols[i];
-    }
-    return NULL;
-}
-
-static bool sections_search_table(const struct sections *sections, const Elf64_Shdr *header,
-                                  const struct sections_strings *strings, const char *name, Elf64_Sym *found)
-{
-    uint64_t count = header->sh_size / sizeof(Elf64_Sym);
-    scoped_free Elf64_Sym *piece = calloc(SECTIONS_SYMBOLS_PIECE, sizeof(*piece));
-
-    for (uint64_t done = 0; piece && done < count && done < SECTIONS_SYMBOLS_MAX;) {
-        size_t part = count - done < SECTIONS_SYMBOLS_PIECE ? (size_t)(count - done) : SECTIONS_SYMBOLS_PIECE;
-
-        if (!sections_read_file(sections->fd, header->sh_offset + done * sizeof(*piece), piece, part * sizeof(*piece)))
-            return false;
-        const Elf64_Sym *symbol = sections_search_piece(piece, part, strings, name);
-        if (symbol) {
-            *found = *symbol;
-            return true;
-        }
-        done += part;
+        *found = symbols[i];
+        return true;
     }
     return false;
 }
 
 bool sections_find_symbol(const struct sections *sections, const char *name, Elf64_Sym *found)
 {
-    for (size_t i = 0; i < sections->count; i++) {
-        const Elf64_Shdr *header = &sections->headers[i];
-        size_t size;
+    for (Elf_Scn *section = NULL; sections->elf && (section = elf_nextscn(sections->elf, section));) {
+        const Elf64_Shdr *header = sections_header(section, SECTIONS_SYMBOLS_MAX);
 
-        if (header->sh_type != SHT_SYMTAB)
-            continue;
         /* A file has one: more of them are not worth the time. */
-        scoped_free char *text = sections_read_strings(sections, header->sh_link, &size);
-        const struct sections_strings strings = {text, text ? size : 0};
-        return text && sections_search_table(sections, header, &strings, name, found);
+        if (header && header->sh_type == SHT_SYMTAB)
+            return sections_has_strings(sections, header->sh_link) &&
+                   sections_search_table(sections, section, header->sh_link, name, found);
     }
     return false;
 }

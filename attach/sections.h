@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What an ELF file says about itself and the loader doesn't need: its named
+ * What an ELF file says about itself and the loader doesn't need, by libelf: its named
  * sections and .symtab. Files may have none (cut, or damaged).
  *
  * The file is the target's: it may be anything, and change while it is read. So it is
@@ -10,19 +10,17 @@
 #ifndef SAFEPOINT_ATTACH_SECTIONS_H
 #define SAFEPOINT_ATTACH_SECTIONS_H
 
-#include <elf.h>
+#include <libelf.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct sections {
-    int fd; /* not owned */
-    Elf64_Shdr *headers;
-    size_t count; /* 0: the file has none that make sense */
-    char *names;  /* ends with NUL */
-    size_t names_size;
+    Elf *elf;     /* NULL: the file has none that make sense */
+    size_t names; /* the section of their names; 0: none */
 };
 
-/* Reads the headers and their names. Where there are none, or too many, or cut ones, none. */
+/* Reads the headers. Where there are none, or too many, or cut ones, none. `fd` stays open until sections_deinit(). */
 void sections_read(struct sections *sections, int fd, const Elf64_Ehdr *header);
 void sections_deinit(struct sections *sections);
 
