@@ -104,6 +104,11 @@ objects: $(OBJECTS)
 check: build/deps-check.stamp $(BUILD)/safepoint unit sid faults
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(JOBS) $(PYTEST_ARGS)
 
+## support: how each kind of blocked target is served on every Python found, written to docs/support.md
+.PHONY: support
+support: build/deps-check.stamp $(BUILD)/safepoint sid
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/live/support.py docs/support.md
+
 ## unit: the unit tests alone
 .PHONY: unit
 unit: build/deps-check.stamp $(UNIT_PROGRAMS)

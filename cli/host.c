@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "attach/access.h"
 #include "attach/process.h"
 #include "attach/scope.h"
 
@@ -194,25 +195,11 @@ char *host_format_build(char *text, size_t room, const struct runtime *runtime)
 
 /* ------------------------------------------------------------------ attach */
 
-static struct error *host_check_tracer(pid_t pid)
+struct error *host_check_runtime(const struct runtime *runtime)
 {
-    struct process_status status, tracer;
-    struct error *error = process_read_status(pid, 0, &status);
-
-    if (error || !status.tracer)
-        return error;
-    error_destroy(process_read_status(status.tracer, 0, &tracer));
-    return error_create(ERROR_PERMISSION, "end that program, or have it detach", "traced by process %d (%s)",
-                        status.tracer, tracer.name);
-}
-
-struct error *host_check_attach(pid_t pid, const struct runtime *runtime)
-{
-    struct error *error = process_check_access(pid);
     bool enabled;
+    struct error *error;
 
-    if (error || (error = host_check_tracer(pid)))
-        return error;
     if (runtime->finalizing)
         return error_create(ERROR_BUSY, NULL, "Python is ending");
     if (!runtime->initialized)
@@ -223,4 +210,13 @@ struct error *host_check_attach(pid_t pid, const struct runtime *runtime)
         return error;
     return enabled ? NULL : error_create(ERROR_DISABLED, "started without PYTHON_DISABLE_REMOTE_DEBUG and without "
                                          "-X disable-remote-debug it can be attached to", "remote debugging is off");
+}
+
+struct error *host_check_attach(pid_t pid, const struct runtime *runtime)
+{
+    struct error *error = process_check_access(pid);
+
+    if (error || (error = access_check_tracer(pid)))
+        return error;
+    return host_check_runtime(runtime);
 }

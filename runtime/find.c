@@ -322,12 +322,28 @@ static struct error *check_structure(const struct runtime *runtime)
                         runtime->layout.origin);
 }
 
+/* The queue stands before the main interpreter, which lies in _PyRuntime too and has counters that
+ * can take any value. */
+static size_t pending_search_size(const struct runtime *runtime)
+{
+    uint64_t known = runtime->size ? runtime->size : runtime->layout.runtime.size;
+    size_t size = known < PENDING_SEARCH_SIZE ? (size_t)known : PENDING_SEARCH_SIZE;
+    struct address main;
+    struct error *error =
+        memory_read_address(&runtime->process->memory,
+                            address_add(runtime->address, runtime->layout.runtime.interpreters_main), &main);
+
+    if (!error && main.value > runtime->address.value && main.value - runtime->address.value < size)
+        size = (size_t)(main.value - runtime->address.value);
+    error_destroy(error);
+    return size;
+}
+
 /* 3.12+; where it isn't found the rest works without. */
 static void find_pending(struct runtime *runtime)
 {
     struct layout *layout = &runtime->layout;
-    uint64_t known = runtime->size ? runtime->size : layout->runtime.size;
-    size_t size = known < PENDING_SEARCH_SIZE ? (size_t)known : PENDING_SEARCH_SIZE;
+    size_t size = pending_search_size(runtime);
 
     if (layout->minor < 12)
         return;

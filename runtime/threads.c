@@ -188,6 +188,16 @@ struct error *runtime_read_gil(const struct runtime *runtime, bool *locked, stru
     return error ? error : read_gil_of(runtime, interpreter, locked, holder);
 }
 
+struct error *runtime_holds_gil(const struct runtime *runtime, const struct thread_state *thread, bool *holds)
+{
+    struct address holder;
+    bool locked;
+    struct error *error = read_gil_of(runtime, thread->interpreter, &locked, &holder);
+
+    *holds = !error && locked && holder.value == thread->address.value;
+    return error;
+}
+
 /* ------------------------------------------------- thread ids and namespaces */
 
 /* A thread of the process by the id that it has in its own innermost pid namespace,
