@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "attach/borrow.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "attach/image.h"
 #include "attach/scope.h"
@@ -269,6 +271,15 @@ static void borrow_build(const struct borrow *borrow, const struct arch_step *st
     arch_native.build_frame(&borrow->state, borrow->frame, &borrow->code.places, resume, bytes);
 }
 
+/* Takes the step back, in the same stop: the thread hasn't run yet, so this is no restoring behind
+ * its back, and our death before it only leaves the chain to be done. */
+static void borrow_point_back(const struct borrow *borrow)
+{
+    struct iovec registers = {(void *)(uintptr_t)borrow->state.registers, borrow->state.register_size};
+
+    ptrace(PTRACE_SETREGSET, borrow->tracee->tid, NT_PRSTATUS, &registers);
+}
+
 struct error *borrow_chain(struct borrow *borrow, const struct arch_step *steps, size_t count,
                            enum arch_resume resume)
 {
@@ -288,7 +299,9 @@ struct error *borrow_chain(struct borrow *borrow, const struct arch_step *steps,
         (error = arch_native.point_at_step(tid, &borrow->state, &steps[0], first, &borrow->code.places)))
         return error;
     /* Only now that the frames are sure to bring the mask back. */
-    if (!steps[0].own_signal_mask && ptrace(PTRACE_SETSIGMASK, tid, sizeof(all_signals), &all_signals) < 0)
-        return error_create_errno(ERROR_SYSTEM, errno, "can't block the signals of thread %d", tid);
-    return NULL;
+    if (!steps[0].own_signal_mask && ptrace(PTRACE_SETSIGMASK, tid, sizeof(all_signals), &all_signals) < 0) {
+        error = error_create_errno(ERROR_SYSTEM, errno, "can't block the signals of thread %d", tid);
+        borrow_point_back(borrow);
+    }
+    return error;
 }

@@ -88,6 +88,13 @@ static const struct memory_ops process_memory_ops = {process_memory_read, proces
 /* A map of a million entries fits; and the target chooses what some of them hold. */
 #define PROCESS_FILE_MAX ((size_t)256 << 20)
 
+static enum error_code process_open_code(int err)
+{
+    if (err == ENOENT || err == ESRCH)
+        return ERROR_NO_PROCESS;
+    return err == EACCES || err == EPERM ? ERROR_PERMISSION : ERROR_SYSTEM;
+}
+
 struct error *process_read_file(pid_t pid, const char *name, char **text, size_t *length)
 {
     char path[96];
@@ -98,8 +105,7 @@ struct error *process_read_file(pid_t pid, const char *name, char **text, size_t
     snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
     scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return error_create_errno(errno == EACCES || errno == EPERM ? ERROR_PERMISSION : ERROR_NO_PROCESS, errno,
-                                  "can't open %s", path);
+        return error_create_errno(process_open_code(errno), errno, "can't open %s", path);
     scoped_free char *buffer = malloc(room + 1);
     while (buffer) {
         ssize_t got = read(fd, buffer + used, room - used);
@@ -253,10 +259,12 @@ static struct error *process_check_kind(pid_t pid)
     struct process_status status;
     struct error *error = process_read_status(pid, 0, &status);
 
-    if (error) {
+    if (error && error_code(error) == ERROR_NO_PROCESS) {
         error_destroy(error);
         return access_explain_absence(pid);
     }
+    if (error)
+        return error;
     if (status.tgid != pid) {
         error = error_create(ERROR_NO_PROCESS, NULL, "%d is a thread of process %d, not a process", pid, status.tgid);
         return error_with_hint(error, "use the process: safepoint ... %d (and --thread %d for that thread)",

@@ -148,7 +148,9 @@ uint64_t tracee_release(struct tracee *tracee)
 {
     if (!tracee->stopped)
         return 0;
-    ptrace(PTRACE_DETACH, tracee->tid, 0, 0);
+    /* A thread that stays held is harmed: once more, whatever it was. */
+    if (ptrace(PTRACE_DETACH, tracee->tid, 0, 0) < 0 && errno != ESRCH)
+        ptrace(PTRACE_DETACH, tracee->tid, 0, 0);
     uint64_t held = tracee_clock() - tracee->stopped_at;
     tracee->stopped = false;
     tracee_set_policy(SCHED_OTHER);
