@@ -102,11 +102,12 @@ class Answer:
 class Running:
     """A safepoint that runs, its output going to files."""
 
-    def __init__(self, words, stdin=subprocess.DEVNULL, as_user=None, env=None, stdout=None):
+    def __init__(self, words, stdin=subprocess.DEVNULL, as_user=None, env=None, stdout=None, under=()):
         self.words = [os.fspath(word) if not isinstance(word, int) else str(word) for word in words]
-        command = [SAFEPOINT] + self.words
+        under = list(under)  # a program that becomes safepoint, with its words
         if as_user is not None:
-            command = ["setpriv", "--reuid", str(as_user), "--regid", str(as_user), "--clear-groups", open_copy(SAFEPOINT)] + self.words
+            under += ["setpriv", "--reuid", str(as_user), "--regid", str(as_user), "--clear-groups"]
+        command = under + [open_copy(SAFEPOINT) if under else SAFEPOINT] + self.words
         self.files = (stdout or tempfile.TemporaryFile(), tempfile.TemporaryFile())
         self.input = None
         if isinstance(stdin, bytes):
@@ -163,9 +164,9 @@ class Running:
             self.popen.wait()
 
 
-def safepoint(*words, stdin=subprocess.DEVNULL, as_user=None, env=None, patience=PATIENCE):
+def safepoint(*words, stdin=subprocess.DEVNULL, as_user=None, env=None, patience=PATIENCE, under=()):
     """Runs safepoint to its end."""
-    with Running(words, stdin, as_user, env) as running:
+    with Running(words, stdin, as_user, env, under=under) as running:
         return running.finish(patience)
 
 
@@ -355,6 +356,21 @@ def target_running(python, mode="idle", **keywords):
             target.end()
     finally:
         target.close()
+
+
+def copied(python, directory):
+    """Copies the file with the runtime (libpython, or the executable itself); gives the python to start, its environment, and the copy."""
+    if python.shared:
+        output = subprocess.run(python.command() + ["-c", "print([l.split(None, 5)[5].strip() for l in open('/proc/self/maps') if 'libpython' in l][0])"],
+                                stdout=subprocess.PIPE, check=True).stdout
+        source = os.fsdecode(output).strip()
+        copy = os.path.join(directory, os.path.basename(source))
+        shutil.copy2(python.root + source, copy)
+        return python, {"LD_PRELOAD": copy}, copy
+    copy = os.path.join(directory, os.path.basename(python.path))
+    shutil.copy2(os.path.realpath(python.outside_path), copy)
+    os.chmod(copy, 0o755)
+    return dataclasses.replace(python, path=copy), {"PYTHONHOME": python.prefix}, copy
 
 
 # ---------------------------------------------------------------- fixtures
