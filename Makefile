@@ -109,6 +109,13 @@ check: build/deps-check.stamp $(BUILD)/safepoint unit sid faults
 support: build/deps-check.stamp $(BUILD)/safepoint sid
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/live/support.py docs/support.md
 
+SOAK_REPORT ?= docs/soak.md
+
+## soak: thousands of requests, kills and signals on every Python found, hours; see tests/soak/soak.py for SOAK_*
+.PHONY: soak
+soak: build/deps-check.stamp $(BUILD)/safepoint sid
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/soak/soak.py $(BUILD)/soak $(SOAK_REPORT)
+
 ## unit: the unit tests alone
 .PHONY: unit
 unit: build/deps-check.stamp $(UNIT_PROGRAMS)
