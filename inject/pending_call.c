@@ -175,9 +175,10 @@ static bool borrowed_serves(const struct inject_stop *stop)
 
 static struct error *borrowed_post(struct inject_stop *stop)
 {
-    const struct arch_step steps[] = {
-        stage_posted_step(stop->request),
-        {.target = stage_stub_entry(stop->request, stub_borrowed).value, .own_signal_mask = true}};
+    /* A signal that a pause() waits for must not be handled before it. */
+    const struct arch_step steps[] = {stage_posted_step(stop->request),
+                                      {.target = stage_stub_entry(stop->request, stub_borrowed).value,
+                                       .own_signal_mask = !borrow_pauses(&stop->borrow)}};
 
     enum arch_resume resume = block_resume(stop);
 

@@ -42,10 +42,10 @@ static struct error *post_check_chain(struct inject_stop *stop)
     const uint64_t unblockable = 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1);
     struct inject_request *request = stop->request;
     uint64_t mask = stop->borrow.state.signal_mask | unblockable;
-
     uint64_t at = arch_native.instruction_pointer(&stop->borrow.state);
+    bool suspended = stop->borrow.blocked_number == arch_native.nr.rt_sigsuspend; /* with its caller's mask */
 
-    if (request->borrowed && ((mask == ~0ULL && mask != (request->signal_mask | unblockable)) ||
+    if (request->borrowed && ((mask == ~0ULL && !suspended && mask != (request->signal_mask | unblockable)) ||
                               (stop->borrow.blocked == ARCH_NOT_BLOCKED && at == request->restart_at)))
         return error_create(ERROR_BUSY, NULL, "thread %d is not done with its last steps", request->thread.tid);
     if (!request->borrowed)

@@ -408,5 +408,7 @@ struct error *stage_remove(struct inject_stop *stop)
                                                 .target = (uint64_t)arch_native.nr.close,
                                                 .arguments = {(uint64_t)descriptors[i]->number}};
     }
-    return count ? borrow_chain(&stop->borrow, steps, count, ARCH_RESUME_SAME) : NULL;
+    /* What is repeated anyhow is woken: a signal may have been handled just before it is begun again. */
+    return count ? borrow_chain(&stop->borrow, steps, count,
+                                block_is_repeated(stop) ? ARCH_RESUME_EINTR : ARCH_RESUME_SAME) : NULL;
 }
