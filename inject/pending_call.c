@@ -72,11 +72,15 @@ static struct error *pending_check_room(const struct inject_request *request)
 static struct error *pending_post(struct inject_stop *stop)
 {
     struct inject_request *request = stop->request;
-    bool held;
-    struct error *error = runtime_read_pending_lock(request->target->runtime, &held);
+    const struct runtime *runtime = request->target->runtime;
+    bool held, finishing;
+    struct error *error = runtime_read_pending_lock(runtime, &held);
 
-    if (error)
+    if (error || (error = runtime_read_pending_finishing(runtime, &finishing)))
         return error;
+    if (finishing)
+        return error_create(ERROR_NO_SAFE_POINT, NULL, "process %d is shutting down, and CPython %s takes no pending calls then",
+                            request->target->process->pid, runtime->version);
     if (held) /* perhaps by this very thread */
         return error_create(ERROR_BUSY, NULL, "the pending-call queue is being changed");
     if ((error = pending_check_room(request)))

@@ -87,6 +87,13 @@ struct error *runtime_holds_gil(const struct runtime *runtime, const struct thre
 struct error *runtime_read_remote_debug(const struct runtime *runtime, bool *enabled)
     __attribute__((warn_unused_result));
 
+/* ERROR_TARGET_ENDED when Python is taken down, or has been: nothing runs in it any more. */
+struct error *runtime_check_lives(const struct runtime *runtime) __attribute__((warn_unused_result));
+
+/* 3.8: does the main thread take no pending calls any more, since it shuts down? Later versions take them to the end. */
+struct error *runtime_read_pending_finishing(const struct runtime *runtime, bool *finishing)
+    __attribute__((warn_unused_result));
+
 /* Is the lock of the main pending-call queue held right now? (A borrowed thread
  * must not post while it may be the holder.) From 3.12 on the queue's place was
  * searched for; ERROR_UNSUPPORTED where it wasn't found. */

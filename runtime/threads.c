@@ -34,8 +34,8 @@ static bool is_torn(const struct error *error)
     return error && (error_code(error) == ERROR_BUSY || error_code(error) == ERROR_FAULT);
 }
 
-/* Is Python starting or ending at this moment? Then its lists come and go. */
-static bool is_passing(const struct runtime *runtime)
+/* Is Python starting or ending at this moment? */
+static struct error *read_passing(const struct runtime *runtime, bool *passing)
 {
     const struct layout *layout = &runtime->layout;
     uint32_t initialized = 0;
@@ -46,9 +46,27 @@ static bool is_passing(const struct runtime *runtime)
     if (!error)
         error = memory_read_u64(runtime_memory(runtime), address_add(runtime->address, layout->runtime.finalizing),
                                 &finalizing);
-    bool passing = !error && (!initialized || finalizing);
-    error_destroy(error);
+    *passing = !error && (!initialized || finalizing);
+    return error;
+}
+
+/* Then its lists come and go. */
+static bool is_passing(const struct runtime *runtime)
+{
+    bool passing;
+
+    error_destroy(read_passing(runtime, &passing));
     return passing;
+}
+
+struct error *runtime_check_lives(const struct runtime *runtime)
+{
+    bool passing;
+    struct error *error = read_passing(runtime, &passing);
+
+    if (error || !passing)
+        return error;
+    return error_create(ERROR_TARGET_ENDED, NULL, "process %d is shutting down", runtime->process->pid);
 }
 
 static struct error *give_up(const struct runtime *runtime, struct error *error)
@@ -441,6 +459,18 @@ struct error *runtime_find_pending(const struct runtime *runtime, struct address
     struct error *error = read_main_interpreter(runtime, &interpreter);
     if (!error)
         *queue = address_add(interpreter, layout->interpreter.pending);
+    return error;
+}
+
+struct error *runtime_read_pending_finishing(const struct runtime *runtime, bool *finishing)
+{
+    struct address queue;
+    uint32_t value = 0;
+    struct error *error = NULL;
+
+    if (runtime->layout.pending.finishing != OFF_NONE && !(error = runtime_find_pending(runtime, &queue)))
+        error = memory_read_u32(runtime_memory(runtime), address_add(queue, runtime->layout.pending.finishing), &value);
+    *finishing = value != 0;
     return error;
 }
 
