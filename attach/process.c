@@ -232,7 +232,7 @@ bool process_blocks_all_signals(const struct process_status *status)
     return (status->blocked_signals | unblockable) == ~0ULL;
 }
 
-long process_read_syscall(pid_t pid, pid_t tid)
+long process_read_syscall(pid_t pid, pid_t tid, uint64_t *argument)
 {
     scoped_free char *text = NULL;
     char name[64], *end;
@@ -250,6 +250,8 @@ long process_read_syscall(pid_t pid, pid_t tid)
     uint64_t arguments[6] = {0};
     for (size_t i = 0; i < 6; i++)
         arguments[i] = strtoull(end, &end, 16);
+    if (argument)
+        *argument = arguments[0];
     return syscall_unrestarted(number, arguments);
 }
 

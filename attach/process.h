@@ -67,9 +67,9 @@ struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *s
 /* Are all signals blocked, the two that the C library keeps for itself too? Only a chain of ours does that. */
 bool process_blocks_all_signals(const struct process_status *status);
 
-/* The system call that a thread is blocked in; -1 when it runs or it can't be told.
- * The thread isn't stopped for it. */
-long process_read_syscall(pid_t pid, pid_t tid);
+/* The system call that a thread is blocked in, and its first argument (unless NULL); -1 when it runs or it
+ * can't be told. The thread isn't stopped for it. */
+long process_read_syscall(pid_t pid, pid_t tid, uint64_t *argument);
 
 /* Field 22 of /proc/PID/stat. */
 struct error *process_read_start_time(pid_t pid, uint64_t *ticks) __attribute__((warn_unused_result));

@@ -410,7 +410,7 @@ static struct error *session_post_in_time(struct session_request *request)
 static bool session_should_post_again(const struct session_request *request)
 {
     return request->inject_options.choice.kind == INJECT_THREAD_ANY ||
-           process_read_syscall(request->session->process.pid, request->inject.thread.tid) >= 0;
+           inject_is_blocked(&request->inject);
 }
 
 /* A thread that got blocked between our look and its safe point waits there: take the

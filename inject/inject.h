@@ -144,6 +144,9 @@ struct error *inject_interpreter_runs(const struct inject_target *target, int64_
 struct error *inject_describe(const struct inject_target *target, const struct thread_state *thread, char *text,
                               size_t room) __attribute__((warn_unused_result));
 
+/* Is the request's thread blocked where it may stay, and not only waiting for the GIL? Looked at while it runs. */
+bool inject_is_blocked(const struct inject_request *request);
+
 /* Removes what one of us, killed between staging and posting, has left in the target; after
  * process_lock(). The rest (a request that was posted) removes itself. */
 struct error *inject_clear_leftovers(const struct inject_target *target, unsigned *cleared)

@@ -82,6 +82,9 @@ struct error *runtime_read_gil(const struct runtime *runtime, bool *locked, stru
 struct error *runtime_holds_gil(const struct runtime *runtime, const struct thread_state *thread, bool *holds)
     __attribute__((warn_unused_result));
 
+/* Is a thread that waits on the futex at `word` waiting for the GIL of its interpreter? */
+bool runtime_is_gil_wait(const struct runtime *runtime, const struct thread_state *thread, struct address word);
+
 /* 3.14+: does the configuration allow remote debugging? Where the version has
  * no such switch, true. */
 struct error *runtime_read_remote_debug(const struct runtime *runtime, bool *enabled)
