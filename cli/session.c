@@ -134,6 +134,8 @@ struct session_request {
     struct inject_interruption interruption;
     char preamble[2048], script_path[96];
     bool greeted, started;
+    bool deaf; /* nothing more comes through the channel */
+    bool in_time; /* done after all, when we gave it up */
     uint64_t pthread; /* of the thread that answered */
     int64_t guest;    /* the interpreter in which the agent runs the script as a guest; 0: none */
     uint64_t posted_at, deadline, retry_at, retry_after;
@@ -541,19 +543,50 @@ static struct error *session_find_runner(struct session_request *request, bool *
     return error;
 }
 
-/* Interrupts a running script, and waits for its end. */
+/* Waits for the agent's end, or until then. */
+static struct error *session_wait_for_end(struct session_request *request, uint64_t until, bool *ended)
+{
+    struct error *error = NULL;
+
+    *ended = false;
+    while (!error && !*ended && tracee_clock() < until) {
+        if (request->deaf) {
+            *ended = channel_await_hangup(&request->channel, 1);
+            continue;
+        }
+        error = session_wait(request, until);
+        *ended = request->outcome->done || request->channel.ended;
+    }
+    return error;
+}
+
+/* Interrupts a running script, once, and waits for its end. One that has said that it starts may not run yet. */
 static struct error *session_interrupt(struct session_request *request, bool *ended)
 {
     uint64_t until = tracee_clock() + SESSION_INTERRUPT_MS * SESSION_MILLISECOND;
-    bool raised, found;
+    bool raised = false, found;
     struct error *error = session_find_runner(request, &found);
 
-    if (!error && found)
-        error = inject_interrupt(&request->inject, &request->interruption, &raised);
+    while (!error && !*ended && tracee_clock() < until) {
+        if (found && !raised && (error = inject_interrupt(&request->inject, &request->interruption, &raised)))
+            break;
+        uint64_t again = tracee_clock() + SESSION_FIRST_RETRY_MS * SESSION_MILLISECOND;
+        error = session_wait_for_end(request, raised || !found ? until : again, ended);
+    }
+    return error;
+}
 
-    while (!error && !request->outcome->done && !request->channel.ended && tracee_clock() < until)
-        error = session_wait(request, until);
-    *ended = request->outcome->done || request->channel.ended;
+/* The script may lie in the channel already: either the agent has started it, and said so, or it never will. */
+static struct error *session_decide_start(struct session_request *request)
+{
+    struct error *error = NULL;
+
+    if (request->started || request->channel.fd < 0)
+        return NULL;
+    channel_deafen(&request->channel);
+    request->deaf = true;
+    while (!error && !request->channel.ended)
+        error = channel_pump(&request->channel, session_handle, request);
     return error;
 }
 
@@ -641,7 +674,10 @@ static struct error *session_abandon(struct session_request *request, struct err
     }
     if (!request->greeted)
         failed = inject_withdraw(&request->inject, &taken);
-    else if (request->started)
+    if (!failed && taken)
+        failed = session_decide_start(request);
+    request->in_time = request->outcome->done;
+    if (!failed && request->started && !request->in_time)
         failed = session_interrupt(request, &ended);
     if (!request->greeted && error_code(error) == ERROR_NO_SAFE_POINT)
         error = session_name_blocker(request, error);
@@ -656,6 +692,18 @@ static struct error *session_abandon(struct session_request *request, struct err
     error_destroy(failed);
     error_destroy(unsettled);
     return error;
+}
+
+/* One that was done just then is no failure. */
+static struct error *session_give_up(struct session_request *request, struct error *error)
+{
+    enum error_code code = error_code(error);
+
+    error = session_abandon(request, error);
+    if (!request->in_time || (code != ERROR_NO_SAFE_POINT && code != ERROR_INTERRUPTED))
+        return error;
+    error_destroy(error);
+    return NULL;
 }
 
 static bool session_has_interpreter(const struct session *session, int64_t id, struct error **error)
@@ -738,7 +786,7 @@ static struct error *session_perform(struct session_request *request)
     if ((error = session_post_in_time(request)))
         return error;
     if ((error = session_wait_for_answer(request)))
-        return session_abandon(request, error);
+        return session_give_up(request, error);
     channel_close(&request->channel);
     if ((error = inject_settle(&request->inject, SESSION_SETTLE_MS, &settled)))
         return error;
