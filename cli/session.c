@@ -779,6 +779,7 @@ static struct error *session_perform(struct session_request *request)
     if (session_wants_directory(request) && (error = session_open_directory(request)))
         return error;
     request->inject_options.pass_channel = !request->uses_directory;
+    request->inject_options.deadline = request->deadline;
     journal_record(request->options, request->session, request->inject.id);
     request->posted_at = tracee_clock();
     request->retry_after = SESSION_FIRST_RETRY_MS * SESSION_MILLISECOND;

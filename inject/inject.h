@@ -67,6 +67,7 @@ struct inject_options {
     const char *preamble;    /* lines put before it, or NULL */
     bool pass_channel;       /* make a socket pair in the target; else the preamble says where to connect */
     bool no_script_file;     /* the target can't open /proc/self/fd/N */
+    uint64_t deadline;       /* tracee_clock(): how long a target that is stopped (SIGSTOP) is waited for; 0: not */
     const char *script_path; /* the source lies in this file already, as the target names it; else NULL */
 };
 
