@@ -16,7 +16,7 @@
 struct process {
     pid_t pid;
     int pidfd;
-    int memory_fd;           /* /proc/PID/mem, opened on first need; -1 before */
+    int memory_fd;           /* /proc/PID/mem; -1: may not be opened */
     uint64_t start_time;     /* clock ticks after boot: field 22 of /proc/PID/stat */
     int lock_fd;             /* process_lock(); -1: not locked */
     struct memory memory;    /* live; source is this struct: don't move it */
@@ -28,8 +28,8 @@ struct process {
 struct error *process_open(struct process *process, pid_t pid) __attribute__((warn_unused_result));
 void process_close(struct process *process);
 
-/* NULL as long as the PID is still the process that was opened and not a
- * zombie; ERROR_TARGET_ENDED otherwise. */
+/* NULL as long as the PID is still the process that was opened, not a zombie and, where its
+ * memory may be opened, no other program by execve(); ERROR_TARGET_ENDED otherwise. */
 struct error *process_check(const struct process *process) __attribute__((warn_unused_result));
 
 /* Only one of us works on a process at a time: a lock on its /proc/PID/mem, which ends

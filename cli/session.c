@@ -31,6 +31,27 @@
 
 /* ------------------------------------------------------------------ target */
 
+/* An error that came of the target's end is that. */
+static struct error *session_explain_error(const struct process *process, struct error *error)
+{
+    struct error *ended = error && error_code(error) != ERROR_TARGET_ENDED ? process_check(process) : NULL;
+
+    if (!ended)
+        return error;
+    error_destroy(error);
+    return ended;
+}
+
+static struct error *session_read_maps(struct session *session)
+{
+    struct error *error = maps_read(&session->maps, session->process.pid), *why;
+
+    if (!error || error_code(error) != ERROR_PERMISSION || !(why = process_check_access(session->process.pid)))
+        return error;
+    error_destroy(error);
+    return why;
+}
+
 struct error *session_open(struct session *session, pid_t pid)
 {
     struct error *error;
@@ -38,19 +59,11 @@ struct error *session_open(struct session *session, pid_t pid)
     memset(session, 0, sizeof(*session));
     if ((error = process_open(&session->process, pid)))
         return error;
-    if ((error = maps_read(&session->maps, pid))) {
-        if (error_code(error) == ERROR_PERMISSION) {
-            struct error *why = process_check_access(pid);
-            if (why) {
-                error_destroy(error);
-                error = why;
-            }
-        }
-        process_close(&session->process);
-        return error;
-    }
-    if ((error = runtime_find(&session->runtime, &session->process, &session->maps))) {
+    if (!(error = session_read_maps(session)) &&
+        (error = runtime_find(&session->runtime, &session->process, &session->maps)))
         maps_deinit(&session->maps);
+    if (error) {
+        error = session_explain_error(&session->process, error);
         process_close(&session->process);
         return error;
     }
@@ -104,7 +117,11 @@ static struct error *session_prepare(struct session *session)
     }
     if ((error = process_check_access(session->process.pid)))
         return error;
-    return borrow_find_code(&session->target.code, &session->process, &session->maps);
+    error = borrow_find_code(&session->target.code, &session->process, &session->maps);
+    if (!error || session->runtime.initialized)
+        return error;
+    error_destroy(error); /* what isn't mapped yet */
+    return error_create(ERROR_BUSY, "try again in a moment", "Python is starting in process %d", session->process.pid);
 }
 
 void session_json_target(struct json *json, const struct session *session)
@@ -443,12 +460,14 @@ static struct error *session_post_again(struct session_request *request)
 /* The channel's end is often the first that is seen of a process that ends. */
 static struct error *session_check_ended(const struct session_request *request)
 {
-    struct pollfd ended = {.fd = request->session->process.pidfd, .events = POLLIN};
+    struct pollfd fd = {.fd = request->session->process.pidfd, .events = POLLIN};
+    struct error *ended = process_check(&request->session->process);
 
-    if (poll(&ended, 1, SESSION_END_MS) <= 0)
-        return NULL;
-    return error_create(ERROR_TARGET_ENDED, request->started ? "did the script end it (os._exit)?" : NULL,
-                        "process %d has ended meanwhile", request->session->process.pid);
+    if (!ended && poll(&fd, 1, SESSION_END_MS) > 0)
+        ended = process_check(&request->session->process);
+    if (!ended || !request->started)
+        return ended;
+    return error_with_hint(ended, "did the script end it (os._exit, os.execv)?");
 }
 
 /* Waits for the channel, the target's end, a signal to us or the time. */
@@ -813,7 +832,7 @@ struct error *session_run(struct session *session, const struct cli_options *opt
     request->inject_options = (struct inject_options){
         .wake = options->wake, .source = agent_source(), .preamble = request->preamble};
     channel_init(&request->channel);
-    struct error *error = session_perform(request);
+    struct error *error = session_explain_error(&session->process, session_perform(request));
     if (request->inject.pause_ns > outcome->pause_ns)
         outcome->pause_ns = request->inject.pause_ns;
     channel_deinit(&request->channel);
