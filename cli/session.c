@@ -78,6 +78,16 @@ void session_close(struct session *session)
     process_close(&session->process);
 }
 
+static struct error *session_clear_leftovers(struct session *session, unsigned *cleared)
+{
+    struct process_status status;
+    struct error *error = inject_clear_leftovers(&session->target, cleared);
+
+    if (!error && !(error = process_read_status(session->process.pid, 0, &status)))
+        *cleared += directory_clear(session->process.pid, session->process.start_time, status.euid);
+    return error;
+}
+
 /* One of us at a time; then what one that was killed may have left is cleared away. */
 static struct error *session_lock(struct session *session, const struct cli_options *options, uint64_t deadline)
 {
@@ -94,7 +104,7 @@ static struct error *session_lock(struct session *session, const struct cli_opti
         poll(NULL, 0, SESSION_STATE_POLL_MS / 4);
     }
     if (!error)
-        error = inject_clear_leftovers(&session->target, &cleared);
+        error = session_clear_leftovers(session, &cleared);
     if (!error && cleared)
         cli_note(options, "cleared away what %u killed request%s had left", cleared, cleared == 1 ? "" : "s");
     return error;
@@ -149,7 +159,7 @@ struct session_request {
     struct inject_options inject_options;
     struct inject_request inject;
     struct inject_interruption interruption;
-    char preamble[2048], script_path[96];
+    char preamble[2048], script_path[128];
     bool greeted, started;
     bool deaf; /* nothing more comes through the channel */
     bool in_time; /* done after all, when we gave it up */
@@ -335,7 +345,8 @@ static struct error *session_open_directory(struct session_request *request)
     struct error *error = process_read_status(request->session->process.pid, 0, &status);
 
     if (error ||
-        (error = directory_open(&request->directory, request->session->process.pid, status.euid, status.egid)))
+        (error = directory_open(&request->directory, request->session->process.pid,
+                                request->session->process.start_time, status.euid, status.egid)))
         return error;
     request->uses_directory = true;
     request->outcome->channel = "directory";
