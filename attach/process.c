@@ -265,7 +265,7 @@ static struct error *process_check_kind(pid_t pid)
     struct process_status status;
     struct error *error = process_read_status(pid, 0, &status);
 
-    if (error && error_code(error) == ERROR_NO_PROCESS) {
+    if (error && (error_code(error) == ERROR_NO_PROCESS || error_code(error) == ERROR_PERMISSION)) {
         error_destroy(error);
         return access_explain_absence(pid);
     }

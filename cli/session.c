@@ -26,6 +26,7 @@
 #define SESSION_FIRST_RETRY_MS 1
 #define SESSION_LAST_RETRY_MS 500
 #define SESSION_STATE_POLL_MS 20
+#define SESSION_CHAIN_MS 1000
 #define SESSION_END_MS 300 /* from the channel's end to the process's */
 #define SESSION_MILLISECOND 1000000ULL
 
@@ -78,36 +79,16 @@ void session_close(struct session *session)
     process_close(&session->process);
 }
 
-static struct error *session_clear_leftovers(struct session *session, unsigned *cleared)
+static struct error *session_renew_maps(struct session *session)
 {
-    struct process_status status;
-    struct error *error = inject_clear_leftovers(&session->target, cleared);
+    struct maps fresh;
+    struct error *error = maps_read(&fresh, session->process.pid);
 
-    if (!error && !(error = process_read_status(session->process.pid, 0, &status)))
-        *cleared += directory_clear(session->process.pid, session->process.start_time, status.euid);
-    return error;
-}
-
-/* One of us at a time; then what one that was killed may have left is cleared away. */
-static struct error *session_lock(struct session *session, const struct cli_options *options, uint64_t deadline)
-{
-    unsigned cleared;
-    bool locked;
-    struct error *error;
-
-    while (!(error = process_lock(&session->process, &locked)) && !locked) {
-        if (cli_signals_pending())
-            return error_create(ERROR_INTERRUPTED, NULL, "interrupted; nothing was posted");
-        if (tracee_clock() >= deadline)
-            return error_create(ERROR_NO_SAFE_POINT, "wait for it, or give this one more time: --timeout 60s",
-                                "another safepoint is at work on process %d", session->process.pid);
-        poll(NULL, 0, SESSION_STATE_POLL_MS / 4);
-    }
-    if (!error)
-        error = session_clear_leftovers(session, &cleared);
-    if (!error && cleared)
-        cli_note(options, "cleared away what %u killed request%s had left", cleared, cleared == 1 ? "" : "s");
-    return error;
+    if (error)
+        return error;
+    maps_deinit(&session->maps);
+    session->maps = fresh;
+    return NULL;
 }
 
 /* Reading needs no code of the target's; running does. */
@@ -117,14 +98,8 @@ static struct error *session_prepare(struct session *session)
 
     if (error)
         return error;
-    if (session->target.code.munmap.value) { /* not the first request: the map is old */
-        struct maps fresh;
-        if ((error = maps_read(&fresh, session->process.pid)))
-            return error;
-        maps_deinit(&session->maps);
-        session->maps = fresh;
-        return NULL;
-    }
+    if (session->target.code.munmap.value) /* not the first request: the map is old */
+        return session_renew_maps(session);
     if ((error = process_check_access(session->process.pid)))
         return error;
     error = borrow_find_code(&session->target.code, &session->process, &session->maps);
@@ -159,6 +134,7 @@ struct session_request {
     struct inject_options inject_options;
     struct inject_request inject;
     struct inject_interruption interruption;
+    struct process_status status; /* the target's, when we had locked it */
     char preamble[2048], script_path[128];
     bool greeted, started;
     bool deaf; /* nothing more comes through the channel */
@@ -209,7 +185,7 @@ static struct error *session_greet(struct session_request *request, const struct
     wire_cursor_init(&cursor, frame);
     if (!wire_cursor_u64(&cursor, &version) || !wire_cursor_u64(&cursor, &id) || !wire_cursor_u64(&cursor, &pid) ||
         !wire_cursor_u64(&cursor, &request->pthread) || !wire_cursor_u64(&cursor, &native) ||
-        version != WIRE_VERSION || id != request->inject.id ||
+        version != WIRE_VERSION || id != request->inject.id || (pid_t)pid != request->status.namespace_pid ||
         (request->uses_directory && ((size_t)(cursor.end - cursor.at) != strlen(request->directory.nonce) ||
                                      memcmp(cursor.at, request->directory.nonce, strlen(request->directory.nonce)))))
         return error_create(ERROR_PROTOCOL, NULL, "who answered on the channel isn't our agent");
@@ -280,22 +256,18 @@ static bool session_has_pidfd_getfd(void)
 }
 
 /* A script by /proc/self/fd/N needs a /proc of the right kind in the target's root. */
-static bool session_target_has_proc(const struct session *session)
+static bool session_target_has_proc(const struct session_request *request)
 {
-    struct process_status status;
+    const pid_t names[] = {request->status.namespace_pid, request->session->process.pid};
     char path[96];
     struct stat st;
-    struct error *error = process_read_status(session->process.pid, 0, &status);
+    bool found = false;
 
-    if (error) {
-        error_destroy(error);
-        return false;
+    for (size_t i = 0; i < 2 && !found; i++) {
+        snprintf(path, sizeof(path), "/proc/%d/root/proc/%d/fd", request->session->process.pid, names[i]);
+        found = stat(path, &st) == 0;
     }
-    snprintf(path, sizeof(path), "/proc/%d/root/proc/%d/fd", session->process.pid, status.namespace_pid);
-    if (stat(path, &st) == 0)
-        return true;
-    snprintf(path, sizeof(path), "/proc/%d/root/proc/%d/fd", session->process.pid, session->process.pid);
-    return stat(path, &st) == 0;
+    return found;
 }
 
 /* Without /proc the main thread has another way, which reads no file. */
@@ -311,15 +283,16 @@ static bool session_wants_directory(const struct session_request *request)
 }
 
 /* The agent's source as a file, where the target reads one and nothing is passed to it. */
-static struct error *session_write_agent(struct session_request *request, const struct process_status *status)
+static struct error *session_write_agent(struct session_request *request)
 {
     scoped_free char *text = NULL;
 
     if (asprintf(&text, "CHANNEL = (-1, 0)\nCLOSE = ()\nREQUEST = %llu\n%s%s", (unsigned long long)request->inject.id,
                  request->preamble, agent_source()) < 0)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the agent");
-    struct error *error = directory_write_file(&request->directory, "agent.py", status->euid, status->egid, text,
-                                               request->script_path, sizeof(request->script_path));
+    struct error *error = directory_write_file(&request->directory, "agent.py", request->status.euid,
+                                               request->status.egid, text, request->script_path,
+                                               sizeof(request->script_path));
     request->inject_options.script_path = request->script_path;
     return error;
 }
@@ -332,8 +305,8 @@ static void session_write_preamble(struct session_request *request)
 
     if (request->guest)
         snprintf(guest, sizeof(guest), "%lld", (long long)request->guest);
-    size_t length = (size_t)snprintf(at, room, "FRESH = %s\nINTERPRETER = %s\nMESSAGE = None\n%s",
-                                     request->options->fresh ? "True" : "False", guest,
+    size_t length = (size_t)snprintf(at, room, "TARGET = %d\nFRESH = %s\nINTERPRETER = %s\nMESSAGE = None\n%s",
+                                     request->status.namespace_pid, request->options->fresh ? "True" : "False", guest,
                                      request->uses_directory ? agent_connect_source : "CONNECT = None\nNONCE = b\"\"\n");
     if (request->uses_directory)
         directory_preamble(&request->directory, at + length, room - length);
@@ -341,19 +314,63 @@ static void session_write_preamble(struct session_request *request)
 
 static struct error *session_open_directory(struct session_request *request)
 {
-    struct process_status status;
-    struct error *error = process_read_status(request->session->process.pid, 0, &status);
+    const struct process *process = &request->session->process;
+    struct error *error = directory_open(&request->directory, process->pid, process->start_time, request->status.euid,
+                                         request->status.egid);
 
-    if (error ||
-        (error = directory_open(&request->directory, request->session->process.pid,
-                                request->session->process.start_time, status.euid, status.egid)))
+    if (error)
         return error;
     request->uses_directory = true;
     request->outcome->channel = "directory";
     session_write_preamble(request);
     if (request->session->runtime.layout.thread_state.remote_debugger_support == OFF_NONE)
         return NULL;
-    return session_write_agent(request, &status);
+    return session_write_agent(request);
+}
+
+/* What one of us that was killed may have left is cleared away. Its last steps may still be to be done. */
+static struct error *session_clear_leftovers(struct session_request *request, unsigned *cleared)
+{
+    struct session *session = request->session;
+    uint64_t until = tracee_clock() + SESSION_CHAIN_MS * SESSION_MILLISECOND;
+    bool waited = false;
+    struct error *error;
+
+    while (!(error = process_read_status(session->process.pid, 0, &request->status)) &&
+           process_blocks_all_signals(&request->status) && tracee_clock() < until) {
+        waited = true;
+        poll(NULL, 0, 1);
+    }
+    if (!error && waited)
+        error = session_renew_maps(session);
+    if (!error)
+        error = inject_clear_leftovers(&session->target, cleared);
+    if (!error)
+        *cleared += directory_clear(session->process.pid, session->process.start_time, request->status.euid);
+    return error;
+}
+
+/* One of us at a time. */
+static struct error *session_lock(struct session_request *request)
+{
+    struct session *session = request->session;
+    unsigned cleared;
+    bool locked;
+    struct error *error;
+
+    while (!(error = process_lock(&session->process, &locked)) && !locked) {
+        if (cli_signals_pending())
+            return error_create(ERROR_INTERRUPTED, NULL, "interrupted; nothing was posted");
+        if (tracee_clock() >= request->deadline)
+            return error_create(ERROR_NO_SAFE_POINT, "wait for it, or give this one more time: --timeout 60s",
+                                "another safepoint is at work on process %d", session->process.pid);
+        poll(NULL, 0, SESSION_STATE_POLL_MS / 4);
+    }
+    if (!error)
+        error = session_clear_leftovers(request, &cleared);
+    if (!error && cleared)
+        cli_note(request->options, "cleared away what %u killed request%s had left", cleared, cleared == 1 ? "" : "s");
+    return error;
 }
 
 /* ----------------------------------------------------------------- the ladder */
@@ -800,11 +817,11 @@ static struct error *session_perform(struct session_request *request)
     if (error || (error = session_queue_script(request)))
         return error;
     request->deadline = tracee_clock() + (uint64_t)request->options->timeout_ms * SESSION_MILLISECOND;
-    if ((error = session_lock(request->session, request->options, request->deadline)) ||
+    if ((error = session_lock(request)) ||
         (error = session_choose_in_time(request)))
         return error;
     request->inject.id = request->inject_options.id = inject_new_id();
-    request->inject_options.no_script_file = !session_target_has_proc(request->session);
+    request->inject_options.no_script_file = !session_target_has_proc(request);
     session_write_preamble(request);
     if (session_wants_directory(request) && (error = session_open_directory(request)))
         return error;
