@@ -47,7 +47,7 @@ static enum inject_block block_classify(long number, bool foreign)
         return BLOCK_FOREIGN;
     if (syscall_is_futex(number))
         return BLOCK_LOCK;
-    return syscall_is_signal_wait(number) ? BLOCK_RESTARTED : BLOCK_REPEATED;
+    return syscall_is_repeated(number) ? BLOCK_REPEATED : BLOCK_RESTARTED;
 }
 
 static bool block_waits_for_gil(const struct inject_request *request, long number, uint64_t argument)
@@ -106,7 +106,7 @@ void block_describe(struct inject_stop *stop)
     if (unknown) /* then nothing is done that needs it free */
         stop->holds_gil = true;
     error_destroy(unknown);
-    if (stop->borrow.blocked == ARCH_NOT_BLOCKED)
+    if (stop->borrow.blocked == ARCH_NOT_BLOCKED || stop->borrow.blocked == ARCH_RESTARTS_HIDDEN)
         block_describe_run(stop);
     else
         block_describe_call(stop);

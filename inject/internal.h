@@ -10,7 +10,7 @@ enum inject_block {
     BLOCK_NONE,      /* it runs */
     BLOCK_REPEATED,  /* in a call that Python repeats after EINTR, having looked at its signals (PEP 475) */
     BLOCK_LOCK,      /* waits for a lock of Python's: EINTR makes it run pending calls */
-    BLOCK_RESTARTED, /* in a call of Python's that must not return EINTR, but may be begun again (pause, sigwait) */
+    BLOCK_RESTARTED, /* in a call of Python's that must not return EINTR, but may be begun again (pause, sigwait, ioctl) */
     BLOCK_FOREIGN,   /* in somebody else's call */
 };
 

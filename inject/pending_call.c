@@ -163,7 +163,7 @@ static bool borrowed_serves(const struct inject_stop *stop)
     if (stop->request->thread.interpreter_id != 0)
         return false;
     if (wake == INJECT_WAKE_NEVER || stop->holds_gil || runtime->finalizing || runtime->free_threaded ||
-        stop->borrow.blocked == ARCH_NOT_BLOCKED || !permit_stub_staging(stop) || syscall_is_futex(stop->borrow.blocked_number))
+        !permit_stub_staging(stop) || syscall_is_futex(stop->borrow.blocked_number))
         return false;
     switch (stop->block) {
     case BLOCK_REPEATED:

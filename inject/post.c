@@ -200,7 +200,7 @@ static struct error *post_stage(struct inject_stop *stop, void *context)
         return error;
     error = stage_begin(stop, stop->request->method->staging);
     *staged = stop->request->borrowed = !error;
-    if (stop->borrow.blocked == ARCH_RESTARTS)
+    if (stop->borrow.blocked == ARCH_RESTARTS || stop->borrow.blocked == ARCH_RESTARTS_HIDDEN)
         stop->request->restart_at =
             arch_native.instruction_pointer(&stop->borrow.state) - arch_native.syscall_length;
     return error;

@@ -139,8 +139,9 @@ static enum arch_blocked x86_blocked(const struct arch_state *state, long *numbe
     switch ((int64_t)r->rax) {
     case -EINTR:
         return ARCH_INTERRUPTED;
-    case X86_KERNEL_ERESTARTSYS:
     case X86_KERNEL_ERESTARTNOINTR:
+        return ARCH_RESTARTS_HIDDEN;
+    case X86_KERNEL_ERESTARTSYS:
     case X86_KERNEL_ERESTARTNOHAND:
         return ARCH_RESTARTS;
     case X86_KERNEL_ERESTART_RESTARTBLOCK:
@@ -239,12 +240,13 @@ static void x86_resume(const struct arch_state *state, enum arch_resume resume, 
     case ARCH_INTERRUPTED:
         return;
     case ARCH_RESTARTS:
-        if (resume == ARCH_RESUME_SAME) {
-            context->ip -= arch_native.syscall_length;
-            context->ax = (uint64_t)number;
-            return;
-        }
-        break;
+        if (resume == ARCH_RESUME_EINTR)
+            break;
+        /* fall through */
+    case ARCH_RESTARTS_HIDDEN:
+        context->ip -= arch_native.syscall_length;
+        context->ax = (uint64_t)number;
+        return;
     case ARCH_RESTARTS_BLOCK:
         break;
     }
