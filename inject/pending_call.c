@@ -132,9 +132,10 @@ static struct error *pending_neutralize(struct inject_request *request, bool *fo
 }
 
 /* The main thread, the only one that takes entries, is stopped: an entry that
- * waits now was not taken. */
-static struct error *pending_withdraw(struct inject_request *request, bool *taken)
+ * waits now was not taken. One that neither waits nor runs was refused by a full queue. */
+static struct error *pending_withdraw(struct inject_stop *stop, bool *taken)
 {
+    struct inject_request *request = stop->request;
     bool found = false, held = false;
     struct error *error = runtime_read_pending_lock(request->target->runtime, &held);
 
@@ -142,7 +143,7 @@ static struct error *pending_withdraw(struct inject_request *request, bool *take
         return error_create(ERROR_BUSY, NULL, "the pending-call queue is being changed");
     if (!error)
         error = pending_neutralize(request, &found);
-    *taken = !found;
+    *taken = !found && (request->spoke || !stage_mapping_is_left(request) || stage_is_referenced(stop));
     return error;
 }
 
@@ -191,9 +192,9 @@ static struct error *borrowed_post(struct inject_stop *stop)
 }
 
 /* It waits for the GIL, or runs. */
-static struct error *borrowed_withdraw(struct inject_request *request, bool *taken)
+static struct error *borrowed_withdraw(struct inject_stop *stop, bool *taken)
 {
-    (void)request;
+    (void)stop;
     *taken = true;
     return NULL;
 }

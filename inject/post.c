@@ -441,7 +441,7 @@ static struct error *post_withdraw_stopped(struct inject_stop *stop, void *conte
         request->left = true;
         return NULL;
     }
-    error = request->method->withdraw(request, taken);
+    error = request->method->withdraw(stop, taken);
     if (!error && !*taken)
         request->posted = false;
     return error;
@@ -460,6 +460,12 @@ struct error *inject_withdraw(struct inject_request *request, bool *taken)
     return error_context(error, "withdrawing the request");
 }
 
+/* Of a script, whatever no agent came for; and the page of results, which none knows of. */
+static bool post_is_ours_to_remove(const struct inject_request *request)
+{
+    return request->method->staging == STAGING_SCRIPT && (!request->spoke || stage_mapping_is_left(request));
+}
+
 struct error *inject_settle(struct inject_request *request, int timeout_ms, bool *settled)
 {
     uint64_t start = tracee_clock();
@@ -474,7 +480,7 @@ struct error *inject_settle(struct inject_request *request, int timeout_ms, bool
             break;
         }
         if (tracee_clock() - start > (uint64_t)timeout_ms * 1000000ULL)
-            return request->method->staging == STAGING_SCRIPT && !request->spoke ? inject_remove(request) : NULL;
+            return post_is_ours_to_remove(request) ? inject_remove(request) : NULL;
         post_nap(nap);
         nap = nap < 5000 ? nap * 2 : nap;
     }
