@@ -23,6 +23,7 @@
 
 #define SESSION_SETTLE_MS 3000
 #define SESSION_INTERRUPT_MS 2000
+#define SESSION_IN_SCRIPT_MS 500 /* an interrupt is raised in the script's own code, if that comes by */
 #define SESSION_FIRST_RETRY_MS 1
 #define SESSION_LAST_RETRY_MS 500
 #define SESSION_STATE_POLL_MS 20
@@ -610,15 +611,18 @@ static struct error *session_wait_for_end(struct session_request *request, uint6
 /* Interrupts a running script, once, and waits for its end. One that has said that it starts may not run yet. */
 static struct error *session_interrupt(struct session_request *request, bool *ended)
 {
-    uint64_t until = tracee_clock() + SESSION_INTERRUPT_MS * SESSION_MILLISECOND;
+    uint64_t start = tracee_clock(), until = start + SESSION_INTERRUPT_MS * SESSION_MILLISECOND, now;
     bool raised = false, found;
     struct error *error = session_find_runner(request, &found);
 
-    while (!error && !*ended && tracee_clock() < until) {
-        if (found && !raised && (error = inject_interrupt(&request->inject, &request->interruption, &raised)))
+    request->interruption.file = request->script->name;
+    while (!error && !*ended && (now = tracee_clock()) < until) {
+        bool anywhere = now - start > SESSION_IN_SCRIPT_MS * SESSION_MILLISECOND;
+
+        if (found && !raised &&
+            (error = inject_interrupt(&request->inject, &request->interruption, anywhere, &raised)))
             break;
-        uint64_t again = tracee_clock() + SESSION_FIRST_RETRY_MS * SESSION_MILLISECOND;
-        error = session_wait_for_end(request, raised || !found ? until : again, ended);
+        error = session_wait_for_end(request, raised || !found ? until : now + SESSION_MILLISECOND, ended);
     }
     return error;
 }

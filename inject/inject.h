@@ -158,12 +158,14 @@ struct inject_interruption {
     struct address exception; /* the class to raise */
     struct address running;   /* a list, whose first item is `mark` while the script runs */
     struct address mark;
+    const char *file; /* as the script's own code calls its file */
 };
 
 /* Raises the exception in the thread that runs the script, at its next bytecode.
- * `raised` = false: the script was over, or the build doesn't allow it. */
-struct error *inject_interrupt(struct inject_request *request, const struct inject_interruption *at, bool *raised)
-    __attribute__((warn_unused_result));
+ * `raised` = false: the script was over or not begun yet, the thread didn't run the script's own code (but something
+ * that it calls, or a signal handler of the target's) and `anywhere` wasn't set, or the build doesn't allow it. */
+struct error *inject_interrupt(struct inject_request *request, const struct inject_interruption *at, bool anywhere,
+                               bool *raised) __attribute__((warn_unused_result));
 
 /* "eintr" and so on, as in JSON. */
 const char *inject_wake_name(enum inject_wake wake);

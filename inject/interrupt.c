@@ -6,8 +6,12 @@
  *
  * The agent keeps a list whose first item is a mark as long as the user's script runs,
  * and runs a few bytecodes of its own after that: an exception that is set while
- * the mark is there is raised in the script or in the agent, never in the target.
+ * the mark is there is raised in the script or in the agent, never in the target. But
+ * a signal handler of the target's may run on top of the script: so it is raised where the
+ * script's own code runs, as long as there is hope to find it there.
  */
+#include <string.h>
+
 #include "inject/internal.h"
 
 #define INTERRUPT_LIST_ITEMS 24 /* PyListObject.ob_item, with the GIL, 3.8 to 3.15 */
@@ -15,7 +19,7 @@
 
 struct interrupt_context {
     const struct inject_interruption *at;
-    bool raised;
+    bool anywhere, raised;
 };
 
 static struct error *interrupt_script_runs(const struct memory *memory, const struct inject_interruption *at,
@@ -77,6 +81,16 @@ static struct error *interrupt_fire(struct inject_request *request)
     return error_create(ERROR_UNSUPPORTED, NULL, "the eval breaker of this build wasn't found");
 }
 
+static bool interrupt_is_in_script(const struct inject_request *request, const struct inject_interruption *at)
+{
+    struct python_frame frame;
+    bool found;
+    struct error *error = runtime_read_top_frame(request->target->runtime, &request->thread, &frame, &found);
+
+    error_destroy(error);
+    return !error && found && !strcmp(frame.file, at->file);
+}
+
 static struct error *interrupt_stopped(struct inject_stop *stop, void *context)
 {
     struct inject_request *request = stop->request;
@@ -88,7 +102,7 @@ static struct error *interrupt_stopped(struct inject_stop *stop, void *context)
     bool runs;
     struct error *error = interrupt_script_runs(memory, interrupt->at, &runs);
 
-    if (error || !runs)
+    if (error || !runs || !(interrupt->anywhere || interrupt_is_in_script(request, interrupt->at)))
         return error;
     if ((error = memory_read_address(memory, slot, &pending)) || pending.value)
         return error;
@@ -99,9 +113,10 @@ static struct error *interrupt_stopped(struct inject_stop *stop, void *context)
     return interrupt_fire(request);
 }
 
-struct error *inject_interrupt(struct inject_request *request, const struct inject_interruption *at, bool *raised)
+struct error *inject_interrupt(struct inject_request *request, const struct inject_interruption *at, bool anywhere,
+                               bool *raised)
 {
-    struct interrupt_context context = {.at = at};
+    struct interrupt_context context = {.at = at, .anywhere = anywhere};
     struct error *error = NULL;
 
     *raised = false;
