@@ -39,6 +39,7 @@
 #define LAYOUT_SUPPORTED           "CPython 3.8 to 3.15"
 
 /* The bits of a thread state's eval_breaker, 3.13+. */
+#define EVAL_BREAKER_SIGNALS_PENDING (UINT64_C(1) << 1)
 #define EVAL_BREAKER_CALLS_TO_DO     (UINT64_C(1) << 2)
 #define EVAL_BREAKER_ASYNC_EXCEPTION (UINT64_C(1) << 3)
 #define EVAL_BREAKER_PLEASE_STOP     (UINT64_C(1) << 5)
