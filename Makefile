@@ -10,6 +10,8 @@ PYTEST ?= /usr/bin/python3 -m pytest
 # More options for pytest: make check PYTEST_ARGS='-k console'
 PYTEST_ARGS ?=
 JOBS ?= $(shell nproc)
+# Half of what the tests do is to wait.
+PYTEST_JOBS ?= $(shell expr $(JOBS) + $(JOBS) / 2)
 
 CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes
@@ -102,7 +104,7 @@ objects: $(OBJECTS)
 ## check: unit tests, then live tests on every Python found (makes build/sid first)
 .PHONY: check
 check: build/deps-check.stamp $(BUILD)/safepoint unit sid faults
-	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(JOBS) $(PYTEST_ARGS)
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 
 ## support: how each kind of blocked target is served on every Python found, written to docs/support.md
 .PHONY: support
