@@ -29,6 +29,7 @@
 #define SESSION_STATE_POLL_MS 20
 #define SESSION_CHAIN_MS 1000
 #define SESSION_END_MS 300 /* from the channel's end to the process's */
+#define SESSION_HANGUP_MS 1000 /* from a done script to the channel's end, which its children may hold open */
 #define SESSION_MILLISECOND 1000000ULL
 
 /* ------------------------------------------------------------------ target */
@@ -839,6 +840,8 @@ static struct error *session_perform(struct session_request *request)
         return error;
     if ((error = session_wait_for_answer(request)))
         return session_give_up(request, error);
+    if (request->uses_directory) /* nothing is staged by whose end the agent's could be seen */
+        channel_await_hangup(&request->channel, SESSION_HANGUP_MS);
     channel_close(&request->channel);
     if ((error = inject_settle(&request->inject, SESSION_SETTLE_MS, &settled)))
         return error;
