@@ -404,12 +404,21 @@ static bool post_may_turn(const struct inject_target *target, const struct error
     return !ended;
 }
 
+/* What is said when no thread will do: of the main one, which there are most ways to serve. */
+static struct error *post_keep(struct error *kept, struct error *error, const struct thread_state *thread)
+{
+    struct error *other = kept && !thread->main ? error : kept;
+
+    error_destroy(other);
+    return other == kept ? error : kept;
+}
+
 struct error *inject_post(struct inject_request *request, const struct inject_target *target,
                           const struct inject_options *options)
 {
     scoped_free struct thread_state *threads = NULL;
     size_t count;
-    struct error *error;
+    struct error *error, *kept = NULL;
 
     inject_request_init(request, target, options);
     if ((error = post_check_target(target)) || (error = choose_threads(target, &options->choice, &threads, &count)))
@@ -418,11 +427,13 @@ struct error *inject_post(struct inject_request *request, const struct inject_ta
         inject_request_init(request, target, options);
         request->thread = threads[i];
         error = post_to_thread(request, options);
-        if (!error || i + 1 == count || !post_may_turn(target, error))
+        if (!error || !post_may_turn(target, error)) {
+            error_destroy(kept);
             return error;
-        error_destroy(error);
+        }
+        kept = post_keep(kept, error, &threads[i]);
     }
-    return error;
+    return kept;
 }
 
 /* Where the thread can't be borrowed without harm, nothing is taken back: once the
