@@ -681,11 +681,11 @@ static struct error *session_name_blocker(const struct session_request *request,
     struct thread_state blocker;
     struct python_frame frame;
     char doing[192], after[32], where[1400] = "", name[48];
-    bool found;
+    bool found, forcible = false;
     struct error *error = session_find_blocker(request, &blocker);
 
     if (!error)
-        error = inject_describe(&session->target, &blocker, doing, sizeof(doing));
+        error = inject_describe(&session->target, &blocker, doing, sizeof(doing), &forcible);
     if (error) { /* then without */
         error_destroy(error);
         return late;
@@ -699,6 +699,9 @@ static struct error *session_name_blocker(const struct session_request *request,
     error = error_create(ERROR_NO_SAFE_POINT, error_hint(late), "%s: %s is %s%s, for at least %s", error_message(late),
                          name, doing, where, after);
     error_destroy(late);
+    if (forcible && request->options->wake == INJECT_WAKE_AUTO)
+        return error_with_hint(error, "the request was withdrawn; to have it run inside of that call, which may then end "
+                                      "early: --wake=force");
     return error;
 }
 

@@ -49,6 +49,8 @@ void block_describe(struct inject_stop *stop);
 bool block_is_repeated(const struct inject_stop *stop);
 /* Must nothing be run on the thread, lest its call ends before its time? */
 bool block_hands_off(const struct inject_stop *stop);
+/* pending_call.c: is it in somebody else's call, where a request could be run if the user says that it may be? */
+bool borrowed_is_forcible(const struct inject_stop *stop);
 /* How the blocked call goes on after a post, and what the request says of it. */
 enum arch_resume block_resume(struct inject_stop *stop);
 

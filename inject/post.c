@@ -116,19 +116,22 @@ struct error *inject_with_stop(struct inject_request *request,
 
 static struct error *post_describe_stopped(struct inject_stop *stop, void *context)
 {
-    (void)context;
-    return post_inspect(stop);
+    bool *forcible = context;
+    struct error *error = post_inspect(stop);
+
+    *forcible = !error && borrowed_is_forcible(stop);
+    return error;
 }
 
 struct error *inject_describe(const struct inject_target *target, const struct thread_state *thread, char *text,
-                              size_t room)
+                              size_t room, bool *forcible)
 {
     const struct inject_options options = {0};
     struct inject_request look;
 
     inject_request_init(&look, target, &options);
     look.thread = *thread;
-    struct error *error = post_stop(&look, NULL, post_describe_stopped, NULL);
+    struct error *error = post_stop(&look, NULL, post_describe_stopped, forcible);
     snprintf(text, room, "%s", look.doing);
     return error;
 }
