@@ -119,6 +119,8 @@ struct error *stage_remove(struct inject_stop *stop) __attribute__((warn_unused_
 /* The step of a chain, before the one that posts a stub, with which the target takes it all over: from then
  * on it removes it itself, even if we die. */
 struct arch_step stage_posted_step(const struct inject_request *request);
+/* ERROR_UNSUPPORTED: the target's Python doesn't name a function that is to be called. */
+struct error *stage_no_symbol(const struct inject_target *target, const char *name);
 
 /* Where the stub's entry is in the target. */
 struct address stage_stub_entry(const struct inject_request *request, const unsigned char *entry);

@@ -86,8 +86,7 @@ static struct error *pending_post(struct inject_stop *stop)
     if ((error = pending_check_room(request)))
         return error;
     if (!request->add_pending_call.value)
-        return error_create(ERROR_UNSUPPORTED, NULL, "%s has no symbol Py_AddPendingCall",
-                            image_path(request->target->runtime->image));
+        return stage_no_symbol(request->target, "Py_AddPendingCall");
     const struct arch_step steps[] = {
         stage_posted_step(request),
         {.target = request->add_pending_call.value,
