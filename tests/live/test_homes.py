@@ -314,8 +314,7 @@ def embedded(python, where, mode="idle"):
         yield target
 
 
-@pytest.mark.parametrize("mode", ["idle", "busy"])
-@pytest.mark.parametrize("where", ["main", "thread"])
+@pytest.mark.parametrize("where, mode", [("main", "busy"), ("thread", "idle"), ("thread", "busy")])
 def test_embedded(embedding, where, mode):
     with embedded(embedding, where, mode) as target:
         is_known(target)
@@ -357,6 +356,46 @@ def test_embedded_worker_at_work(embedding):
             answer = safepoint("exec", "--thread", "any", "--timeout", "300ms", target.pid, "-e", "1").expect(6)
             assert "blocked in poll called by a program of another name" in answer.errors and "--wake=force" in answer.errors
         serves(target, "--wake=force")
+
+
+STATIC_FACTS = """
+import json, sys, sysconfig as s
+name = "libpython" + s.get_config_var("LDVERSION") + ".a"
+print(json.dumps([s.get_path("include") + "/Python.h", [s.get_config_var(at) + "/" + name for at in ("LIBDIR", "LIBPL")],
+                  {"select", "_md5", "_struct"} <= set(sys.builtin_module_names)]))
+"""
+
+
+def static_library():
+    """A Python of this machine, its headers, and its static library: one with the modules inside that the target needs, which
+    couldn't be loaded into a program that exports nothing."""
+    for python in [python for python in found().supported if not python.root]:
+        output = subprocess.run(python.command() + ["-c", STATIC_FACTS], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=True).stdout
+        header, libraries, has_modules = json.loads(output)
+        libraries = [library for library in libraries if os.path.exists(library)]
+        if has_modules and libraries and os.path.exists(header):
+            return python, os.path.dirname(header), libraries[0]
+    pytest.skip("no Python with headers and a static library that has its modules inside")
+
+
+@pytest.mark.parametrize("option", ["-rdynamic", "-s"], ids=["exported", "stripped"])
+def test_linked_in(tmp_path, option):
+    """Python is a part of the program; where nothing names its functions, they can't be called, and that is said."""
+    python, headers, library = static_library()
+    program = str(tmp_path / "a program of another name")
+    done = subprocess.run(["gcc", "-std=c11", "-D_GNU_SOURCE", "-no-pie", option, "-o", program, EMBED, "-I" + headers, library,
+                           "-Wl,--no-as-needed", "-lm", "-pthread", "-ldl", "-lutil", "-lz", "-lexpat"], stderr=subprocess.PIPE)
+    if done.returncode != 0:
+        pytest.skip("a static Python can't be linked here: %s" % done.stderr.decode(errors="replace").splitlines()[-1])
+    with embedded(dataclasses.replace(python, path=program), "main") as target:
+        is_known(target)
+        if option == "-rdynamic":
+            serves(target)
+        else:
+            traces = Traces(target)
+            answer = safepoint("exec", target.pid, "-e", "1").expect(5)
+            assert "has no symbol Py" in answer.errors and "-rdynamic" in answer.errors
+            assert traces.left() == [] and target.ask("1 + 1") == 2
 
 
 # ---------------------------------------------------------------- another version in its place
@@ -409,9 +448,17 @@ FORKS = {
 }
 
 
-@pytest.mark.parametrize("how", FORKS)
-def test_prefork(python, how):
+def test_prefork(python):
     """Each worker goes by its own PID, and what is asked of one happens in that one."""
+    check_prefork(python, "fork in a thread")  # whose copy is the child's main thread: in its state is the parent's id
+
+
+@pytest.mark.parametrize("how", ["os.fork", "multiprocessing"])
+def test_usual_prefork(dweller, how):
+    check_prefork(dweller, how)
+
+
+def check_prefork(python, how):
     with target_running(python, "idle") as target:
         target.do(PREFORK)
         target.do(FORKS[how])
