@@ -415,9 +415,9 @@ def test_upgraded(dweller, tmp_path):
         assert copy + " (deleted)" in target.proc("maps")
         is_known(target)
         serves(target)
-        for words in (["exec", "-q", target.pid, "-e", "MARK if 'MARK' in globals() else sys.version"], ["info", target.pid]):
-            answer = safepoint(*words, under=POWERLESS).expect(0)
-        assert dweller.number in answer.text
+        answer = safepoint("exec", "-q", target.pid, "-e", "sys.version", under=POWERLESS).expect(0)
+        assert answer.text == "%r\n" % dweller.text
+        assert dweller.number in safepoint("info", target.pid, under=POWERLESS).expect(0).text
 
 
 # ---------------------------------------------------------------- servers and their workers
