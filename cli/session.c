@@ -29,6 +29,7 @@
 #define SESSION_STATE_POLL_MS 20
 #define SESSION_CHAIN_MS 1000
 #define SESSION_END_MS 300 /* from the channel's end to the process's */
+#define SESSION_HANGUP_MS 1000 /* from a done script to the channel's end, which its children may hold open */
 #define SESSION_MILLISECOND 1000000ULL
 
 /* ------------------------------------------------------------------ target */
@@ -681,11 +682,11 @@ static struct error *session_name_blocker(const struct session_request *request,
     struct thread_state blocker;
     struct python_frame frame;
     char doing[192], after[32], where[1400] = "", name[48];
-    bool found;
+    bool found, forcible = false;
     struct error *error = session_find_blocker(request, &blocker);
 
     if (!error)
-        error = inject_describe(&session->target, &blocker, doing, sizeof(doing));
+        error = inject_describe(&session->target, &blocker, doing, sizeof(doing), &forcible);
     if (error) { /* then without */
         error_destroy(error);
         return late;
@@ -699,6 +700,9 @@ static struct error *session_name_blocker(const struct session_request *request,
     error = error_create(ERROR_NO_SAFE_POINT, error_hint(late), "%s: %s is %s%s, for at least %s", error_message(late),
                          name, doing, where, after);
     error_destroy(late);
+    if (forcible && request->options->wake == INJECT_WAKE_AUTO)
+        return error_with_hint(error, "the request was withdrawn; to have it run inside of that call, which may then end "
+                                      "early: --wake=force");
     return error;
 }
 
@@ -840,6 +844,8 @@ static struct error *session_perform(struct session_request *request)
         return error;
     if ((error = session_wait_for_answer(request)))
         return session_give_up(request, error);
+    if (request->uses_directory) /* nothing is staged by whose end the agent's could be seen */
+        channel_await_hangup(&request->channel, SESSION_HANGUP_MS);
     channel_close(&request->channel);
     if ((error = inject_settle(&request->inject, SESSION_SETTLE_MS, &settled)))
         return error;

@@ -116,19 +116,22 @@ struct error *inject_with_stop(struct inject_request *request,
 
 static struct error *post_describe_stopped(struct inject_stop *stop, void *context)
 {
-    (void)context;
-    return post_inspect(stop);
+    bool *forcible = context;
+    struct error *error = post_inspect(stop);
+
+    *forcible = !error && borrowed_is_forcible(stop);
+    return error;
 }
 
 struct error *inject_describe(const struct inject_target *target, const struct thread_state *thread, char *text,
-                              size_t room)
+                              size_t room, bool *forcible)
 {
     const struct inject_options options = {0};
     struct inject_request look;
 
     inject_request_init(&look, target, &options);
     look.thread = *thread;
-    struct error *error = post_stop(&look, NULL, post_describe_stopped, NULL);
+    struct error *error = post_stop(&look, NULL, post_describe_stopped, forcible);
     snprintf(text, room, "%s", look.doing);
     return error;
 }
@@ -404,12 +407,21 @@ static bool post_may_turn(const struct inject_target *target, const struct error
     return !ended;
 }
 
+/* What is said when no thread will do: of the main one, which there are most ways to serve. */
+static struct error *post_keep(struct error *kept, struct error *error, const struct thread_state *thread)
+{
+    struct error *other = kept && !thread->main ? error : kept;
+
+    error_destroy(other);
+    return other == kept ? error : kept;
+}
+
 struct error *inject_post(struct inject_request *request, const struct inject_target *target,
                           const struct inject_options *options)
 {
     scoped_free struct thread_state *threads = NULL;
     size_t count;
-    struct error *error;
+    struct error *error, *kept = NULL;
 
     inject_request_init(request, target, options);
     if ((error = post_check_target(target)) || (error = choose_threads(target, &options->choice, &threads, &count)))
@@ -418,11 +430,13 @@ struct error *inject_post(struct inject_request *request, const struct inject_ta
         inject_request_init(request, target, options);
         request->thread = threads[i];
         error = post_to_thread(request, options);
-        if (!error || i + 1 == count || !post_may_turn(target, error))
+        if (!error || !post_may_turn(target, error)) {
+            error_destroy(kept);
             return error;
-        error_destroy(error);
+        }
+        kept = post_keep(kept, error, &threads[i]);
     }
-    return error;
+    return kept;
 }
 
 /* Where the thread can't be borrowed without harm, nothing is taken back: once the
