@@ -15,6 +15,7 @@ KILLS = 30 if SANITIZED else 40  # on each Python
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_random_instants(python):
     result = killing.kill(python, KILLS, seed=1)
     assert not result["problems"], "\n".join(result["problems"])
