@@ -159,7 +159,7 @@ static struct error *session_start(struct session_request *request, const struct
     return NULL;
 }
 
-/* In our pid namespace. One that has ended by now has no name there, where the target has another. */
+/* In our pid namespace. */
 static pid_t session_translate_tid(const struct session *session, pid_t inner)
 {
     scoped_free pid_t *tids = NULL;
@@ -179,6 +179,33 @@ static pid_t session_translate_tid(const struct session *session, pid_t inner)
     return found;
 }
 
+static struct error *session_queue_script(struct session_request *request)
+{
+    const struct session_script *script = request->script;
+    size_t size = 0;
+    char *text = NULL;
+    FILE *stream = open_memstream(&text, &size);
+
+    if (!stream)
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for the script's arguments");
+    fprintf(stream, "%c%c%s%c%s%c%s", script->mode, 0, script->name, 0, script->key ? script->key : "", 0,
+            script->argv0);
+    for (int i = 0; i < script->argument_count; i++)
+        fprintf(stream, "%c%s", 0, script->arguments[i]);
+    fclose(stream);
+    struct error *error = channel_send(&request->channel, WIRE_REQUEST, text, size);
+    free(text);
+    if (!error)
+        error = channel_send(&request->channel, WIRE_CODE, script->code, script->size);
+    return error ? error : channel_send(&request->channel, WIRE_GO, NULL, 0);
+}
+
+/* The script waits in the channel for the agent, but for a fresh thread. */
+static struct error *session_queue_early(struct session_request *request)
+{
+    return request->options->fresh ? NULL : session_queue_script(request);
+}
+
 static struct error *session_greet(struct session_request *request, const struct wire_frame *frame)
 {
     uint64_t version, id, pid, native;
@@ -192,12 +219,14 @@ static struct error *session_greet(struct session_request *request, const struct
         (request->uses_directory && ((size_t)(cursor.end - cursor.at) != strlen(request->directory.nonce) ||
                                      memcmp(cursor.at, request->directory.nonce, strlen(request->directory.nonce)))))
         return error_create(ERROR_PROTOCOL, NULL, "who answered on the channel isn't our agent");
-    if (request->options->fresh)
-        request->outcome->thread = session_translate_tid(request->session, (pid_t)native);
-    if (!request->greeted)
+    bool first = !request->greeted;
+    if (first)
         request->outcome->waited_ns = tracee_clock() - request->posted_at;
     request->greeted = request->inject.spoke = true;
-    return NULL;
+    if (!first || !request->options->fresh)
+        return NULL;
+    request->outcome->thread = session_translate_tid(request->session, (pid_t)native);
+    return session_queue_script(request); /* not before: it could have ended by now, and its name here with it */
 }
 
 static struct error *session_send_part(struct session_request *request, const struct wire_frame *frame)
@@ -378,27 +407,6 @@ static struct error *session_lock(struct session_request *request)
 
 /* ----------------------------------------------------------------- the ladder */
 
-static struct error *session_queue_script(struct session_request *request)
-{
-    const struct session_script *script = request->script;
-    size_t size = 0;
-    char *text = NULL;
-    FILE *stream = open_memstream(&text, &size);
-
-    if (!stream)
-        return error_create(ERROR_SYSTEM, NULL, "out of memory for the script's arguments");
-    fprintf(stream, "%c%c%s%c%s%c%s", script->mode, 0, script->name, 0, script->key ? script->key : "", 0,
-            script->argv0);
-    for (int i = 0; i < script->argument_count; i++)
-        fprintf(stream, "%c%s", 0, script->arguments[i]);
-    fclose(stream);
-    struct error *error = channel_send(&request->channel, WIRE_REQUEST, text, size);
-    free(text);
-    if (!error)
-        error = channel_send(&request->channel, WIRE_CODE, script->code, script->size);
-    return error ? error : channel_send(&request->channel, WIRE_GO, NULL, 0);
-}
-
 static struct error *session_post(struct session_request *request)
 {
     struct error *error = inject_post(&request->inject, &request->session->target, &request->inject_options);
@@ -484,7 +492,7 @@ static struct error *session_post_again(struct session_request *request)
     request->channel.ended = false;
     request->channel.queue_sent = request->channel.queue_size = 0;
     request->inject_options.choice.turn++;
-    error = session_queue_script(request);
+    error = session_queue_early(request);
     return error ? error : session_post(request);
 }
 
@@ -823,7 +831,7 @@ static struct error *session_perform(struct session_request *request)
     struct error *error = session_prepare(request->session);
     bool settled;
 
-    if (error || (error = session_queue_script(request)))
+    if (error || (error = session_queue_early(request)))
         return error;
     request->deadline = tracee_clock() + (uint64_t)request->options->timeout_ms * SESSION_MILLISECOND;
     if ((error = session_lock(request)) ||
