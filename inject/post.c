@@ -338,6 +338,7 @@ void inject_request_init(struct inject_request *request, const struct inject_tar
     *request = (struct inject_request){
         .target = target, .channel_fd = -1, .theirs = {-1, 0}, .ours = {-1, 0}, .script = {-1, 0}};
     request->id = options->id;
+    request->wake_mode = options->wake;
     struct image_range range;
     if (image_find_symbol(target->runtime->image, "Py_AddPendingCall", &range))
         request->add_pending_call = range.start;
