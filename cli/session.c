@@ -27,6 +27,7 @@
 #define SESSION_FIRST_RETRY_MS 1
 #define SESSION_LAST_RETRY_MS 500
 #define SESSION_STATE_POLL_MS 20
+#define SESSION_CALL_MS 200
 #define SESSION_CHAIN_MS 1000
 #define SESSION_END_MS 300 /* from the channel's end to the process's */
 #define SESSION_HANGUP_MS 1000 /* from a done script to the channel's end, which its children may hold open */
@@ -471,6 +472,16 @@ static bool session_should_post_again(const struct session_request *request)
            inject_is_blocked(&request->inject);
 }
 
+/* By force: taking it back has ended the call in which alone it can run. Its thread soon calls again. */
+static void session_await_call(const struct session_request *request)
+{
+    uint64_t until = tracee_clock() + SESSION_CALL_MS * SESSION_MILLISECOND;
+
+    while (request->options->wake == INJECT_WAKE_FORCE && !inject_is_blocked(&request->inject) && tracee_clock() < until &&
+           !cli_signals_pending())
+        poll(NULL, 0, 1);
+}
+
 /* A thread that got blocked between our look and its safe point waits there: take the
  * post back and post anew, by what serves it now. */
 static struct error *session_post_again(struct session_request *request)
@@ -492,6 +503,7 @@ static struct error *session_post_again(struct session_request *request)
     request->channel.ended = false;
     request->channel.queue_sent = request->channel.queue_size = 0;
     request->inject_options.choice.turn++;
+    session_await_call(request);
     error = session_queue_early(request);
     return error ? error : session_post(request);
 }

@@ -93,7 +93,7 @@ struct inject_request {
     int channel_fd;      /* our end; -1 when not passed. The caller may take it over (set it to -1) */
     uint64_t pause_ns;   /* the longest that a thread of the target was held */
     enum inject_wake wake;
-    enum inject_wake_mode wake_mode; /* as the request's options have it */
+    bool forced;         /* INJECT_WAKE_FORCE: for taking it back too */
     bool posted;
     bool spoke;          /* the caller has heard the agent */
     bool left;           /* withdrawn, but what is staged goes only when the thread comes by (inject_withdraw) */

@@ -209,14 +209,25 @@ static struct error *post_stage(struct inject_stop *stop, void *context)
     return error;
 }
 
+/* Somebody else's call, in which alone it was to run, was ended by our first stop: its thread soon calls again. */
+static bool post_is_on_its_way(const struct inject_stop *stop, const struct inject_method *first)
+{
+    return stop->request->forced && first == &inject_borrowed_call && stop->block == BLOCK_NONE;
+}
+
 /* The second: the thread's state may be another; what is staged must do. */
 static struct error *post_post(struct inject_stop *stop, void *context)
 {
-    enum inject_staging staging = stop->request->method->staging;
+    const struct inject_method *first = stop->request->method;
+    enum inject_staging staging = first->staging;
     struct error *error = post_inspect_to_post(stop);
 
     (void)context;
-    if (error || (error = post_choose(stop)))
+    if (error)
+        return error;
+    if (post_is_on_its_way(stop, first))
+        return error_create(ERROR_BUSY, NULL, "thread %d is between two calls", stop->request->thread.tid);
+    if ((error = post_choose(stop)))
         return error;
     if (stop->request->method->staging == STAGING_STUB && (error = post_check_block(stop)))
         return error;
@@ -338,7 +349,7 @@ void inject_request_init(struct inject_request *request, const struct inject_tar
     *request = (struct inject_request){
         .target = target, .channel_fd = -1, .theirs = {-1, 0}, .ours = {-1, 0}, .script = {-1, 0}};
     request->id = options->id;
-    request->wake_mode = options->wake;
+    request->forced = options->wake == INJECT_WAKE_FORCE;
     struct image_range range;
     if (image_find_symbol(target->runtime->image, "Py_AddPendingCall", &range))
         request->add_pending_call = range.start;

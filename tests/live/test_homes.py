@@ -362,6 +362,18 @@ def test_embedded_worker_at_work(embedding):
         serves(target, "--wake=force")
 
 
+def test_embedded_loop(embedding):
+    """Its main thread may be at work when we come, and in its call when it gets the request: that is taken back then, and
+    run inside of the call."""
+    with embedded(embedding, "loop") as target:
+        runs(target.pid, "--wake=force")  # new names: the interpreter's table of them may grow, once
+        traces = Traces(target)
+        for _ in range(12):
+            answer = safepoint("exec", "-q", "--wake=force", "--timeout", "5s", target.pid, "-e", NATIVE_ID).expect(0)
+            assert answer.text == "%d\n" % target.pid
+        assert traces.left() == []
+
+
 STATIC_FACTS = """
 import json, sys, sysconfig as s
 name = "libpython" + s.get_config_var("LDVERSION") + ".a"
