@@ -132,6 +132,8 @@ struct error *channel_pump(struct channel *channel,
 
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
             return channel_flush(channel);
+        if (got < 0 && errno == ECONNRESET) /* said once, before what has come already */
+            continue;
         if (got <= 0) {
             channel->ended = true;
             return NULL;

@@ -521,7 +521,7 @@ def test_past_the_deadline(python):
 
 def test_past_the_deadline_without_bytecode_that_ends(python):
     with target_running(python, "idle") as target:
-        answer = safepoint("exec", "--timeout", "500ms", target.pid, "-c", "while True: pass").expect(6)
+        answer = safepoint("exec", "--timeout", "1500ms", target.pid, "-c", "while True: pass").expect(6)
         assert "asked to stop" in answer.errors or "interrupted" in answer.errors
         assert target.ask("1 + 1") == 2
 
