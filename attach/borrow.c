@@ -213,10 +213,10 @@ struct error *borrow_read_limits(struct borrow_limits *limits, const struct proc
     struct error *error = process_read_file(process->pid, name, &text, &length);
     if (error)
         return error;
-    const char *seccomp = strstr(text, "\nSeccomp:");
-    limits->seccomp = seccomp && atoi(seccomp + sizeof("\nSeccomp:") - 1) != 0;
-    const char *features = strstr(text, "\nx86_Thread_features:");
-    const char *end = features ? strchr(features + 1, '\n') : NULL;
+    const char *seccomp = process_status_field(text, "Seccomp");
+    limits->seccomp = seccomp && atoi(seccomp) != 0;
+    const char *features = process_status_field(text, "x86_Thread_features");
+    const char *end = features ? strchr(features, '\n') : NULL;
     const char *shadow = features ? strstr(features, "shstk") : NULL;
     if (shadow && end && shadow < end)
         return error_create(ERROR_UNSUPPORTED, "start the target without GLIBC_TUNABLES=glibc.cpu.x86_shstk=on",

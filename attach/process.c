@@ -229,11 +229,11 @@ struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *s
     return NULL;
 }
 
-bool process_blocks_all_signals(const struct process_status *status)
+bool process_blocks_all_signals(uint64_t mask)
 {
     const uint64_t unblockable = 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1);
 
-    return (status->blocked_signals | unblockable) == ~0ULL;
+    return (mask | unblockable) == ~0ULL;
 }
 
 long process_read_syscall(pid_t pid, pid_t tid, uint64_t *argument)
@@ -426,4 +426,23 @@ struct error *process_list_threads(pid_t pid, pid_t **tids, size_t *count)
     *tids = list;
     *count = used;
     return NULL;
+}
+
+pid_t process_find_thread(pid_t pid, pid_t inner)
+{
+    scoped_free pid_t *tids = NULL;
+    size_t count;
+    pid_t found = 0;
+    struct error *error = process_list_threads(pid, &tids, &count);
+
+    for (size_t i = 0; !error && i < count && !found; i++) {
+        struct process_status status;
+        struct error *gone = process_read_status(pid, tids[i], &status);
+
+        if (!gone && status.namespace_pid == inner)
+            found = tids[i];
+        error_destroy(gone);
+    }
+    error_destroy(error);
+    return found;
 }

@@ -64,8 +64,9 @@ struct process_status {
 struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *status)
     __attribute__((warn_unused_result));
 
-/* Are all signals blocked, the two that the C library keeps for itself too? Only a chain of ours does that. */
-bool process_blocks_all_signals(const struct process_status *status);
+/* Does a signal mask (as blocked_signals) block all that can be, the two that the C library keeps for itself too?
+ * Only a chain of ours does that. */
+bool process_blocks_all_signals(uint64_t mask);
 
 /* The system call that a thread is blocked in, and its first argument (unless NULL); -1 when it runs or it
  * can't be told. The thread isn't stopped for it. */
@@ -80,5 +81,8 @@ struct error *process_check_access(pid_t pid) __attribute__((warn_unused_result)
 
 /* The thread ids of a process, rising (free() them). */
 struct error *process_list_threads(pid_t pid, pid_t **tids, size_t *count) __attribute__((warn_unused_result));
+
+/* The thread that has this id in its own innermost pid namespace, by its id in ours; 0: there is none, or it has ended. */
+pid_t process_find_thread(pid_t pid, pid_t inner);
 
 #endif

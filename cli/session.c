@@ -160,26 +160,6 @@ static struct error *session_start(struct session_request *request, const struct
     return NULL;
 }
 
-/* In our pid namespace. */
-static pid_t session_translate_tid(const struct session *session, pid_t inner)
-{
-    scoped_free pid_t *tids = NULL;
-    size_t count;
-    pid_t found = inner;
-    struct error *error = process_list_threads(session->process.pid, &tids, &count);
-
-    for (size_t i = 0; !error && i < count; i++) {
-        struct process_status status;
-        struct error *gone = process_read_status(session->process.pid, tids[i], &status);
-
-        if (!gone && status.namespace_pid == inner)
-            found = tids[i];
-        error_destroy(gone);
-    }
-    error_destroy(error);
-    return found;
-}
-
 static struct error *session_queue_script(struct session_request *request)
 {
     const struct session_script *script = request->script;
@@ -226,7 +206,8 @@ static struct error *session_greet(struct session_request *request, const struct
     request->greeted = request->inject.spoke = true;
     if (!first || !request->options->fresh)
         return NULL;
-    request->outcome->thread = session_translate_tid(request->session, (pid_t)native);
+    pid_t tid = process_find_thread(request->session->process.pid, (pid_t)native);
+    request->outcome->thread = tid ? tid : (pid_t)native;
     return session_queue_script(request); /* not before: it could have ended by now, and its name here with it */
 }
 
@@ -370,7 +351,7 @@ static struct error *session_clear_leftovers(struct session_request *request, un
     struct error *error;
 
     while (!(error = process_read_status(session->process.pid, 0, &request->status)) &&
-           process_blocks_all_signals(&request->status) && tracee_clock() < until) {
+           process_blocks_all_signals(request->status.blocked_signals) && tracee_clock() < until) {
         waited = true;
         poll(NULL, 0, 1);
     }

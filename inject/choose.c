@@ -44,23 +44,12 @@ static int choose_compare(const void *a, const void *b)
 /* By the id that we know it by, or else the one that it has in its own namespace. */
 static pid_t choose_translate(const struct inject_target *target, const struct inject_choice *choice)
 {
-    scoped_free pid_t *tids = NULL;
-    size_t count;
-    pid_t found = choice->tid;
-    struct error *error = process_list_threads(target->process->pid, &tids, &count);
+    struct process_status status;
+    struct error *unknown = process_read_status(target->process->pid, choice->tid, &status);
+    pid_t found = unknown ? process_find_thread(target->process->pid, choice->tid) : choice->tid;
 
-    for (size_t i = 0; !error && i < count; i++) {
-        struct process_status status;
-
-        if (tids[i] == choice->tid)
-            return choice->tid;
-        struct error *gone = process_read_status(target->process->pid, tids[i], &status);
-        if (!gone && status.namespace_pid == choice->tid)
-            found = tids[i];
-        error_destroy(gone);
-    }
-    error_destroy(error);
-    return found;
+    error_destroy(unknown);
+    return found ? found : choice->tid;
 }
 
 /* A thread state of another interpreter may be idle: only one that runs something has a thread of its own. */

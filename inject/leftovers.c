@@ -87,7 +87,7 @@ static bool leftover_chain_runs(pid_t pid)
         struct process_status status;
         struct error *gone = process_read_status(pid, tids[i], &status);
 
-        runs = !gone && process_blocks_all_signals(&status);
+        runs = !gone && process_blocks_all_signals(status.blocked_signals);
         error_destroy(gone);
     }
     error_destroy(error);

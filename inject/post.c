@@ -4,7 +4,6 @@
  * let it go. Passing states (a lock held, a restartable sequence) are tried
  * again; what failed half-way is undone before the error is returned.
  */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,13 +38,13 @@ static void post_nap(long microseconds)
  * yet to be woken. The chain is known by its mask. */
 static struct error *post_check_chain(struct inject_stop *stop)
 {
-    const uint64_t unblockable = 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1);
     struct inject_request *request = stop->request;
-    uint64_t mask = stop->borrow.state.signal_mask | unblockable;
     uint64_t at = arch_native.instruction_pointer(&stop->borrow.state);
     bool suspended = stop->borrow.blocked_number == arch_native.nr.rt_sigsuspend; /* with its caller's mask */
+    bool in_chain = process_blocks_all_signals(stop->borrow.state.signal_mask) && !suspended &&
+                    !process_blocks_all_signals(request->signal_mask);
 
-    if (request->borrowed && ((mask == ~0ULL && !suspended && mask != (request->signal_mask | unblockable)) ||
+    if (request->borrowed && (in_chain ||
                               (stop->borrow.blocked == ARCH_NOT_BLOCKED && at == request->restart_at)))
         return error_create(ERROR_BUSY, NULL, "thread %d is not done with its last steps", request->thread.tid);
     if (!request->borrowed)

@@ -387,7 +387,7 @@ static bool stage_is_in_chain(const struct inject_request *request)
 {
     struct process_status status;
     struct error *error = process_read_status(request->target->process->pid, request->thread.tid, &status);
-    bool runs = !error && status.state != 'T' && process_blocks_all_signals(&status);
+    bool runs = !error && status.state != 'T' && process_blocks_all_signals(status.blocked_signals);
 
     error_destroy(error);
     return runs;
