@@ -144,6 +144,8 @@ struct session_request {
     bool in_time; /* done after all, when we gave it up */
     uint64_t pthread; /* of the thread that answered */
     int64_t guest;    /* the interpreter in which the agent runs the script as a guest; 0: none */
+    bool arrived;     /* it has greeted from there */
+    bool turned_away; /* that interpreter ran already when it came */
     uint64_t posted_at, deadline, retry_at, retry_after;
 };
 
@@ -234,6 +236,7 @@ static struct error *session_handle(void *context, const struct wire_frame *fram
                                          : error_create(ERROR_PROTOCOL, NULL, "the agent didn't greet");
     switch (frame->kind) {
     case WIRE_HELLO: /* once more, from the interpreter where it is a guest */
+        request->arrived = true;
         if (request->guest)
             return session_greet(request, frame);
         return error_create(ERROR_PROTOCOL, NULL, "the agent greeted twice");
@@ -254,12 +257,15 @@ static struct error *session_handle(void *context, const struct wire_frame *fram
         outcome->done = true;
         return NULL;
     case WIRE_EXCEPTION:
-        outcome->raised = true;
+        if (request->guest && !request->arrived)
+            request->turned_away = true;
+        else
+            outcome->raised = true;
         break;
     default:
         break;
     }
-    return request->events->frame(request->events->context, frame);
+    return request->turned_away ? NULL : request->events->frame(request->events->context, frame);
 }
 
 /* -------------------------------------------------------- choosing a channel */
@@ -297,20 +303,6 @@ static bool session_wants_directory(const struct session_request *request)
 }
 
 /* The agent's source as a file, where the target reads one and nothing is passed to it. */
-static struct error *session_write_agent(struct session_request *request)
-{
-    scoped_free char *text = NULL;
-
-    if (asprintf(&text, "CHANNEL = (-1, 0)\nCLOSE = ()\nREQUEST = %llu\n%s%s", (unsigned long long)request->inject.id,
-                 request->preamble, agent_source()) < 0)
-        return error_create(ERROR_SYSTEM, NULL, "out of memory for the agent");
-    struct error *error = directory_write_file(&request->directory, "agent.py", request->status.euid,
-                                               request->status.egid, text, request->script_path,
-                                               sizeof(request->script_path));
-    request->inject_options.script_path = request->script_path;
-    return error;
-}
-
 /* The lines before the agent: how it answers, and where the script runs. */
 static void session_write_preamble(struct session_request *request)
 {
@@ -326,6 +318,24 @@ static void session_write_preamble(struct session_request *request)
         directory_preamble(&request->directory, at + length, room - length);
 }
 
+/* The lines before the agent, and in a directory the file of both. */
+static struct error *session_write_agent(struct session_request *request)
+{
+    scoped_free char *text = NULL;
+
+    session_write_preamble(request);
+    if (!request->uses_directory || request->session->runtime.layout.thread_state.remote_debugger_support == OFF_NONE)
+        return NULL;
+    if (asprintf(&text, "CHANNEL = (-1, 0)\nCLOSE = ()\nREQUEST = %llu\n%s%s", (unsigned long long)request->inject.id,
+                 request->preamble, agent_source()) < 0)
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for the agent");
+    struct error *error = directory_write_file(&request->directory, "agent.py", request->status.euid,
+                                               request->status.egid, text, request->script_path,
+                                               sizeof(request->script_path));
+    request->inject_options.script_path = request->script_path;
+    return error;
+}
+
 static struct error *session_open_directory(struct session_request *request)
 {
     const struct process *process = &request->session->process;
@@ -336,10 +346,7 @@ static struct error *session_open_directory(struct session_request *request)
         return error;
     request->uses_directory = true;
     request->outcome->channel = "directory";
-    session_write_preamble(request);
-    if (request->session->runtime.layout.thread_state.remote_debugger_support == OFF_NONE)
-        return NULL;
-    return session_write_agent(request);
+    return NULL;
 }
 
 /* What one of us that was killed may have left is cleared away. Its last steps may still be to be done. */
@@ -389,9 +396,55 @@ static struct error *session_lock(struct session_request *request)
 
 /* ----------------------------------------------------------------- the ladder */
 
+static bool session_has_interpreter(const struct session *session, int64_t id, struct error **error)
+{
+    scoped_free struct interpreter *interpreters = NULL;
+    size_t count = 0;
+    bool found = false;
+
+    *error = runtime_read_interpreters(&session->runtime, &interpreters, &count);
+    for (size_t i = 0; !*error && i < count; i++)
+        found |= interpreters[i].id == id;
+    return found;
+}
+
+/* One that runs somewhere can be posted to, on 3.14+; one that nobody runs takes the agent as
+ * a guest, on the thread that would run it in the main interpreter. */
+static struct error *session_choose_interpreter(struct session_request *request)
+{
+    struct session *session = request->session;
+    int64_t id = request->options->choice.interpreter;
+    bool runs;
+    struct error *error;
+
+    request->inject_options.choice.interpreter = id;
+    if (!id)
+        return NULL;
+    if (!session_has_interpreter(session, id, &error)) {
+        if (error)
+            return error;
+        error = error_create(ERROR_USAGE, NULL, "process %d has no interpreter %lld", session->process.pid, (long long)id);
+        return error_with_hint(error, "list them: safepoint info %d", session->process.pid);
+    }
+    if ((error = inject_interpreter_runs(&session->target, id, &runs)))
+        return error;
+    if (runs && session->runtime.layout.thread_state.remote_debugger_support == OFF_NONE)
+        return error_create(ERROR_NO_SAFE_POINT, "try again when it is idle",
+                            "interpreter %lld runs on a thread of its own, where CPython %s can't run a request",
+                            (long long)id, session->runtime.version);
+    request->guest = runs ? 0 : id;
+    if (!runs)
+        request->inject_options.choice.interpreter = 0;
+    return NULL;
+}
+
 static struct error *session_post(struct session_request *request)
 {
-    struct error *error = inject_post(&request->inject, &request->session->target, &request->inject_options);
+    struct error *error = session_choose_interpreter(request);
+
+    if (error || (error = session_write_agent(request)))
+        return error;
+    error = inject_post(&request->inject, &request->session->target, &request->inject_options);
 
     request->outcome->method = inject_method_name(&request->inject);
     request->outcome->thread = request->inject.thread.tid;
@@ -421,7 +474,7 @@ static struct error *session_turn_to_directory(struct session_request *request, 
     return session_post(request);
 }
 
-/* A thread that can't be used in its present state may be in another soon. */
+/* A thread that can't be used in its present state, or an interpreter that is busy, may be in another soon. */
 static struct error *session_post_in_time(struct session_request *request)
 {
     struct error *error;
@@ -446,10 +499,10 @@ static struct error *session_post_in_time(struct session_request *request)
     return NULL;
 }
 
-/* Another thread may do better; the one thread only when it got blocked. */
+/* Another thread may do better, and another interpreter may be idle by now; the one thread only when it got blocked. */
 static bool session_should_post_again(const struct session_request *request)
 {
-    return request->inject_options.choice.kind == INJECT_THREAD_ANY ||
+    return request->inject_options.choice.kind == INJECT_THREAD_ANY || request->inject_options.choice.interpreter != 0 ||
            inject_is_blocked(&request->inject);
 }
 
@@ -486,7 +539,7 @@ static struct error *session_post_again(struct session_request *request)
     request->inject_options.choice.turn++;
     session_await_call(request);
     error = session_queue_early(request);
-    return error ? error : session_post(request);
+    return error ? error : session_post_in_time(request);
 }
 
 /* The channel's end is often the first that is seen of a process that ends. */
@@ -763,80 +816,13 @@ static struct error *session_give_up(struct session_request *request, struct err
     return NULL;
 }
 
-static bool session_has_interpreter(const struct session *session, int64_t id, struct error **error)
-{
-    scoped_free struct interpreter *interpreters = NULL;
-    size_t count = 0;
-    bool found = false;
-
-    *error = runtime_read_interpreters(&session->runtime, &interpreters, &count);
-    for (size_t i = 0; !*error && i < count; i++)
-        found |= interpreters[i].id == id;
-    return found;
-}
-
-/* One that runs somewhere can be posted to, on 3.14+; one that nobody runs takes the agent as
- * a guest, on the thread that would run it in the main interpreter. */
-static struct error *session_choose_interpreter(struct session_request *request)
-{
-    struct session *session = request->session;
-    int64_t id = request->options->choice.interpreter;
-    bool runs;
-    struct error *error;
-
-    request->inject_options.choice = request->options->choice;
-    if (!id)
-        return NULL;
-    if (!session_has_interpreter(session, id, &error)) {
-        if (error)
-            return error;
-        error = error_create(ERROR_USAGE, NULL, "process %d has no interpreter %lld", session->process.pid, (long long)id);
-        return error_with_hint(error, "list them: safepoint info %d", session->process.pid);
-    }
-    if ((error = inject_interpreter_runs(&session->target, id, &runs)))
-        return error;
-    if (runs && session->runtime.layout.thread_state.remote_debugger_support == OFF_NONE)
-        return error_create(ERROR_NO_SAFE_POINT, "try again when it is idle",
-                            "interpreter %lld runs on a thread of its own, where CPython %s can't run a request",
-                            (long long)id, session->runtime.version);
-    if (!runs) {
-        request->guest = id;
-        request->inject_options.choice.interpreter = 0;
-    }
-    return NULL;
-}
-
-/* An interpreter that is busy may be idle soon. */
-static struct error *session_choose_in_time(struct session_request *request)
+/* One request, from its post to its end. */
+static struct error *session_serve(struct session_request *request)
 {
     struct error *error;
-
-    while ((error = session_choose_interpreter(request)) && error_code(error) == ERROR_NO_SAFE_POINT &&
-           tracee_clock() < request->deadline && !cli_signals_pending()) {
-        error_destroy(error);
-        poll(NULL, 0, SESSION_STATE_POLL_MS);
-    }
-    return error;
-}
-
-static struct error *session_perform(struct session_request *request)
-{
-    struct error *error = session_prepare(request->session);
     bool settled;
 
-    if (error || (error = session_queue_early(request)))
-        return error;
-    request->deadline = tracee_clock() + (uint64_t)request->options->timeout_ms * SESSION_MILLISECOND;
-    if ((error = session_lock(request)) ||
-        (error = session_choose_in_time(request)))
-        return error;
     request->inject.id = request->inject_options.id = inject_new_id();
-    request->inject_options.no_script_file = !session_target_has_proc(request);
-    session_write_preamble(request);
-    if (session_wants_directory(request) && (error = session_open_directory(request)))
-        return error;
-    request->inject_options.pass_channel = !request->uses_directory;
-    request->inject_options.deadline = request->deadline;
     journal_record(request->options, request->session, request->inject.id);
     request->posted_at = tracee_clock();
     request->retry_after = SESSION_FIRST_RETRY_MS * SESSION_MILLISECOND;
@@ -852,6 +838,42 @@ static struct error *session_perform(struct session_request *request)
         return error;
     session_await_thread_end(request);
     return NULL;
+}
+
+/* An interpreter that was idle ran when the agent came to it; nothing of the script was run. */
+static struct error *session_come_again(struct session_request *request)
+{
+    int64_t id = request->guest;
+
+    if (cli_signals_pending())
+        return error_create(ERROR_INTERRUPTED, NULL, "interrupted; nothing was run");
+    if (tracee_clock() >= request->deadline)
+        return error_create(ERROR_NO_SAFE_POINT, "try again when it is idle", "interpreter %lld runs on a thread of its own",
+                            (long long)id);
+    channel_deinit(&request->channel);
+    channel_init(&request->channel);
+    request->greeted = request->started = request->turned_away = request->outcome->done = false;
+    return session_queue_early(request);
+}
+
+static struct error *session_perform(struct session_request *request)
+{
+    struct error *error = session_prepare(request->session);
+
+    if (error || (error = session_queue_early(request)))
+        return error;
+    request->deadline = tracee_clock() + (uint64_t)request->options->timeout_ms * SESSION_MILLISECOND;
+    if ((error = session_lock(request)))
+        return error;
+    request->inject_options.no_script_file = !session_target_has_proc(request);
+    if (session_wants_directory(request) && (error = session_open_directory(request)))
+        return error;
+    request->inject_options.pass_channel = !request->uses_directory;
+    request->inject_options.deadline = request->deadline;
+    while (!(error = session_serve(request)) && request->turned_away)
+        if ((error = session_come_again(request)))
+            return error;
+    return error;
 }
 
 struct error *session_run(struct session *session, const struct cli_options *options,
@@ -870,7 +892,7 @@ struct error *session_run(struct session *session, const struct cli_options *opt
     request->outcome = outcome;
     request->directory = (struct directory){.parent_fd = -1, .fd = -1, .listen_fd = -1};
     request->inject_options = (struct inject_options){
-        .wake = options->wake, .source = agent_source(), .preamble = request->preamble};
+        .choice = options->choice, .wake = options->wake, .source = agent_source(), .preamble = request->preamble};
     channel_init(&request->channel);
     struct error *error = session_explain_error(&session->process, session_perform(request));
     if (request->inject.pause_ns > outcome->pause_ns)

@@ -171,8 +171,13 @@ static struct error *debugger_withdraw(struct inject_stop *stop, bool *taken)
 {
     struct inject_request *request = stop->request;
     bool armed;
-    struct error *error = debugger_is_armed(request, &armed);
 
+    /* The thread state is gone: the request with it, or after it had run. */
+    if (!runtime_is_listed(request->target->runtime, &request->thread)) {
+        *taken = !stage_is_left(request);
+        return NULL;
+    }
+    struct error *error = debugger_is_armed(request, &armed);
     if (error)
         return error;
     *taken = !armed;

@@ -125,7 +125,7 @@ static struct error *interrupt_stopped(struct inject_stop *stop, void *context)
     bool runs;
     struct error *error = interrupt_script_runs(memory, interrupt->at, &runs);
 
-    if (error || !runs)
+    if (error || !runs || !runtime_is_listed(request->target->runtime, &request->thread))
         return error;
     if (!interrupt->anywhere && (interrupt_awaits_handler(stop) || !interrupt_is_in_script(request, interrupt->at)))
         return NULL;

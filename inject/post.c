@@ -75,6 +75,8 @@ static struct error *post_inspect_to_post(struct inject_stop *stop)
 
     if (error || (error = post_inspect(stop)))
         return error;
+    if (!runtime_is_listed(stop->request->target->runtime, &stop->request->thread))
+        return error_create(ERROR_NO_SAFE_POINT, NULL, "thread %d runs no Python any more", stop->request->thread.tid);
     return permit_check(stop);
 }
 

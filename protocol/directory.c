@@ -173,6 +173,8 @@ struct error *directory_write_file(struct directory *directory, const char *name
                                    const char *text, char *path, size_t path_size)
 {
     size_t size = strlen(text);
+
+    unlinkat(directory->fd, name, 0);
     scoped_fd int fd = openat(directory->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
     snprintf(path, path_size, "%s/%s", directory->path, name);

@@ -73,6 +73,10 @@ struct error *runtime_read_interpreters(const struct runtime *runtime, struct in
 struct error *runtime_read_threads(const struct runtime *runtime, struct thread_state **list, size_t *count)
     __attribute__((warn_unused_result));
 
+/* Does that thread state still exist, of the same thread? Only its own thread unlinks one: what
+ * is found while that is stopped stays. A list that changes all the time counts as "no". */
+bool runtime_is_listed(const struct runtime *runtime, const struct thread_state *thread);
+
 /* Is the GIL of the main interpreter held, and by which thread state (its last
  * holder otherwise)? On a free-threaded build whose GIL is off: not held. */
 struct error *runtime_read_gil(const struct runtime *runtime, bool *locked, struct address *holder)

@@ -442,6 +442,57 @@ struct error *runtime_read_threads(const struct runtime *runtime, struct thread_
     return NULL;
 }
 
+/* Is `wanted` linked from `at`, by the pointers at `next`? At most `bound` of them. */
+static struct error *find_link(const struct memory *memory, struct address at, int32_t next, struct address wanted,
+                               size_t bound, bool *found)
+{
+    struct error *error = NULL;
+
+    *found = false;
+    for (size_t i = 0; !error && at.value && !*found && i < bound; i++) {
+        *found = at.value == wanted.value;
+        if (at.value % 8)
+            return error_create(ERROR_BUSY, NULL, "a list has no address at %#llx", (unsigned long long)at.value);
+        error = memory_read_address(memory, address_add(at, next), &at);
+    }
+    return error;
+}
+
+static struct error *is_listed_once(const struct runtime *runtime, const struct thread_state *thread, bool *listed)
+{
+    const struct layout *layout = &runtime->layout;
+    const struct memory *memory = runtime_memory(runtime);
+    struct address at;
+    uint64_t pthread;
+    struct error *error;
+
+    *listed = false;
+    if ((error = memory_read_address(memory, address_add(runtime->address, layout->runtime.interpreters_head), &at)) ||
+        (error = find_link(memory, at, layout->interpreter.next, thread->interpreter, INTERPRETERS_MAX, listed)) ||
+        !*listed)
+        return error;
+    if ((error = memory_read_address(memory, address_add(thread->interpreter, layout->interpreter.threads_head), &at)) ||
+        (error = find_link(memory, at, layout->thread_state.next, thread->address, THREADS_MAX, listed)) || !*listed)
+        return error;
+    error = memory_read_u64(memory, address_add(thread->address, layout->thread_state.thread_id), &pthread);
+    *listed = !error && pthread == thread->pthread;
+    return error;
+}
+
+bool runtime_is_listed(const struct runtime *runtime, const struct thread_state *thread)
+{
+    bool listed = false;
+    struct error *torn = NULL;
+
+    for (unsigned i = 0; i < TRIES && !listed; i++) {
+        error_destroy(torn);
+        if (!(torn = is_listed_once(runtime, thread, &listed)))
+            break;
+    }
+    error_destroy(torn);
+    return listed && !torn;
+}
+
 /* ------------------------------------------------------------ configuration */
 
 struct error *runtime_read_remote_debug(const struct runtime *runtime, bool *enabled)

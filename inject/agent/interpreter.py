@@ -7,11 +7,12 @@
 def interpreter(sys, number, text):
     loaded = set(sys.modules)
     try:
-        import _interpreters as module
-        failed = module.run_string(number, text, restrict=False)
-    except ImportError:
-        import _xxsubinterpreters as module
-        failed = module.run_string(number, text)
+        if sys.version_info >= (3, 13):
+            import _interpreters as module
+            failed = module.run_string(number, text, restrict=False)
+        else:
+            import _xxsubinterpreters as module
+            failed = module.run_string(number, text)
     finally:
         for name in ("_interpreters", "_xxsubinterpreters"):
             if name not in loaded:

@@ -147,6 +147,26 @@ def test_running_interpreter(python):
         target.do("interpreters.destroy(INTERPRETER)")
 
 
+def test_flickering_interpreter(python):
+    """Run and idle by turns: a request serves it as it is when its turn comes."""
+    with target_running(python, "idle") as target:
+        target.do(MAKE_INTERPRETER)
+        number = target.ask("INTERPRETER")
+        target.do("import threading, time; GO = [1]\n"
+                  "def run():\n"
+                  "    while GO:\n"
+                  "        try: interpreters.run_string(INTERPRETER, 'import time; time.sleep(0.002)')\n"
+                  "        except RuntimeError as error: assert 'already running' in str(error)  # a request runs there\n"
+                  "        time.sleep(0.002)\n"
+                  "runner = threading.Thread(target=run)\n"
+                  "runner.start()")
+        for number_of_request in range(40):
+            words = ["exec", "-q", "--interp", number, target.pid, "-e", number_of_request]
+            assert safepoint(*words).expect(0).text == "%d\n" % number_of_request
+        target.do("GO.clear(); runner.join()")
+        target.do("interpreters.destroy(INTERPRETER)")
+
+
 def test_bad_choices(idle):
     assert "no interpreter 77" in safepoint("exec", "--interp", "77", idle.pid, "-e", "1").expect(2).errors
     assert "runs no Python" in safepoint("exec", "--thread", "1", idle.pid, "-e", "1").expect(2).errors
