@@ -21,7 +21,7 @@ ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 # The machine the compiler makes code for; attach/arch/*.c guard themselves.
 ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 
-SOURCES := $(sort $(wildcard attach/*.c attach/arch/*.c runtime/*.c inject/*.c protocol/*.c cli/*.c))
+SOURCES := $(sort $(wildcard attach/*.c attach/arch/*.c runtime/*.c runtime/heap/*.c inject/*.c protocol/*.c cli/*.c))
 ASSEMBLY := $(wildcard inject/stub_$(ARCH).S)
 AGENTS := $(sort $(wildcard inject/agent/*.py))
 UNIT_TESTS := $(sort $(wildcard tests/unit/test_*.c))
@@ -86,6 +86,11 @@ $(BUILD)/obj/agent/%.o: $(BUILD)/agent/%.c $(BUILD)/flags
 $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS) -lcmocka
+
+# Programs that tests run beside the library: the heap's comparison with the oracle.
+$(BUILD)/heap/%: tests/heap/%.c $(LIBRARY_OBJECTS) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
 
 # Every source compiled and nothing linked (lint).
 .PHONY: objects

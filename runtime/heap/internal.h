@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Inside runtime/heap: the heap, its types, and what its parts ask of each other. */
+#ifndef SAFEPOINT_RUNTIME_HEAP_INTERNAL_H
+#define SAFEPOINT_RUNTIME_HEAP_INTERNAL_H
+
+#include "runtime/heap/heap.h"
+#include "runtime/heap/layout.h"
+
+/* Flags of a type, tp_flags. */
+#define TYPE_INLINE_VALUES   (UINT64_C(1) << 2) /* 3.13+ */
+#define TYPE_MANAGED_WEAKREF (UINT64_C(1) << 3) /* 3.12+ */
+#define TYPE_MANAGED_DICT    (UINT64_C(1) << 4) /* 3.11+ */
+#define TYPE_HEAPTYPE        (UINT64_C(1) << 9)
+#define TYPE_HAVE_GC         (UINT64_C(1) << 14)
+#define TYPE_TUPLE_SUBCLASS  (UINT64_C(1) << 26)
+#define TYPE_TYPE_SUBCLASS   (UINT64_C(1) << 31)
+
+/* Which reader knows an object's references, and which its size (readers.c, sizes.c). */
+enum heap_kind {
+    KIND_ANY, /* the words of its body that are references */
+    KIND_PLAIN,
+    KIND_NAMED, /* its named fields and nothing else */
+    KIND_LIST,
+    KIND_TUPLE,
+    KIND_DICT,
+    KIND_SET,
+    KIND_TYPE,
+    KIND_FRAME,
+    KIND_GENERATOR,
+    KIND_CODE,
+    KIND_DEQUE,
+    KIND_ORDERED_DICT,
+    KIND_MODULE,
+    KIND_STR,
+    KIND_INT,
+    KIND_BYTEARRAY,
+    KIND_ARRAY,
+    KIND_BYTES_IO,
+    KIND_ELEMENT,
+    KIND_NDARRAY,
+};
+
+/* A field of a type's instances that may hold a reference. */
+struct heap_field {
+    uint32_t offset;
+    uint8_t kind;      /* enum heap_edge_kind: FIELD, SLOT, WORD */
+    bool owned;        /* the label is ours to free */
+    const char *label; /* NULL for WORD */
+};
+
+struct heap_type {
+    uint64_t address;
+    uint64_t flags;
+    uint64_t base;
+    int64_t basicsize, itemsize, dictoffset, weaklistoffset;
+    enum heap_kind kind;
+    uint32_t solid_size; /* basicsize of the builtin that `kind` is about */
+    uint32_t prefix;     /* bytes before the object in its block */
+    uint32_t fields, field_count;
+    char *name;   /* tp_name */
+    char *module; /* NULL until it is asked for */
+    char *full;   /* the qualified name, likewise */
+    const struct heap_known_type *known;
+};
+
+/* A builtin type that a reader knows. */
+struct heap_known_type {
+    const char *name; /* tp_name */
+    enum heap_kind kind;
+    uint64_t (*size)(struct heap *heap, uint64_t object, const struct heap_type *type); /* NULL: the general rule */
+};
+
+struct heap_interpreter {
+    uint64_t address;
+};
+
+struct heap {
+    const struct runtime *runtime;
+    const struct memory *memory;
+    struct heap_image *image;
+    struct heap_layout layout;
+    struct heap_report report;
+    uint64_t type_type, object_type; /* PyType_Type; PyBaseObject_Type or 0 */
+
+    struct heap_interpreter *interpreters;
+    size_t interpreter_count;
+
+    struct heap_type *types;
+    uint32_t type_count, type_room;
+    uint32_t *type_table; /* open addressing: number + 1 */
+    uint32_t type_table_size;
+    struct {
+        uint64_t address;
+        uint32_t number; /* HEAP_NONE: no type */
+    } *type_cache;       /* the last answers, by a hash of the address */
+    struct heap_field *fields;
+    uint32_t field_count, field_room;
+
+    uint64_t *bits; /* one per position: an object starts there */
+    uint64_t *late; /* the same, of those found by reference while `bits` are walked */
+    uint32_t *rank; /* nodes before each word of bits */
+    uint8_t *pools; /* one bit per 4096 bytes of the image: inside a pool that was read */
+    uint64_t bit_words;
+
+    uint32_t count;
+    uint64_t *addresses;
+    uint32_t *sizes, *node_types, *refcounts;
+    uint8_t *flags; /* generation, NODE_IMMORTAL */
+
+    uint32_t *stack; /* positions whose references are still to be followed */
+    size_t stack_count, stack_room;
+    bool out_of_memory;
+};
+
+#define NODE_GENERATION 7
+#define NODE_IMMORTAL   8
+
+/* What an object's head says of its life. */
+struct heap_refcount {
+    uint32_t count;
+    bool immortal, alive;
+};
+
+/* types.c */
+
+/* The number of the type at an address, or HEAP_NONE when that is no type. */
+uint32_t heap_type_at(struct heap *heap, uint64_t address);
+struct error *heap_types_init(struct heap *heap) __attribute__((warn_unused_result));
+void heap_types_deinit(struct heap *heap);
+struct heap_refcount heap_read_refcount(struct heap *heap, const unsigned char *object);
+
+/* known.c */
+const struct heap_known_type *heap_find_known_type(const char *name, bool is_static);
+/* What a field of a known type is called, or NULL. */
+const char *heap_find_name(const struct heap_layout *layout, const char *type, uint32_t offset);
+/* The next named field of a type from `*at` on (0 at first); false at the end. */
+bool heap_next_name(const struct heap_layout *layout, const char *type, size_t *at, struct heap_field *field);
+
+/* objects.c */
+
+/* Is there a live object? Its type's number, or HEAP_NONE. */
+uint32_t heap_check_object(struct heap *heap, uint64_t address);
+bool heap_has(const struct heap *heap, uint32_t position);
+/* Takes an object in; false when it was there. */
+bool heap_add(struct heap *heap, uint32_t position);
+/* Bytes that the object takes from its address on, at least. */
+uint64_t heap_extent(struct heap *heap, uint64_t object, const struct heap_type *type);
+uint64_t heap_item_count(struct heap *heap, uint64_t object, const struct heap_type *type);
+
+/* A backend: an allocator whose blocks it lists. */
+struct heap_allocator {
+    const char *name;
+    /* Adds every live object in blocks of this allocator. */
+    struct error *(*enumerate)(struct heap *heap);
+};
+extern const struct heap_allocator heap_pymalloc;
+
+/* lists.c: the collector's lists */
+
+struct error *heap_read_interpreters(struct heap *heap) __attribute__((warn_unused_result));
+/* Adds all tracked objects; notes the generations with `mark` once nodes are numbered. */
+struct error *heap_add_tracked(struct heap *heap) __attribute__((warn_unused_result));
+void heap_mark_generations(struct heap *heap);
+
+/* readers.c */
+
+/* Calls back for every reference of an object, of a known type, whether or not its target is an object.
+ * `checked` edges come from words that may be anything. */
+struct heap_visitor {
+    void (*edge)(struct heap_visitor *visitor, const struct heap_edge *edge, bool checked);
+    void *context;
+};
+void heap_read_object(struct heap *heap, uint64_t object, uint32_t type, struct heap_visitor *visitor);
+/* A frame of 3.11+. */
+void heap_read_iframe(struct heap *heap, uint64_t frame, struct heap_visitor *visitor);
+
+/* containers.c: what readers and sizes both need of dicts */
+struct heap_dict_keys {
+    uint64_t entries; /* address of the first */
+    uint64_t count;   /* of entries used */
+    uint32_t stride, key, value;
+    uint64_t bytes; /* of the whole keys object */
+    bool general;   /* keys of any type */
+};
+bool heap_read_dict_keys(struct heap *heap, uint64_t keys, struct heap_dict_keys *out);
+
+/* sizes.c */
+uint64_t heap_size_of(struct heap *heap, uint64_t object, const struct heap_type *type);
+/* Knows the sizes of the types that known.c names. */
+typedef uint64_t heap_size_fn(struct heap *heap, uint64_t object, const struct heap_type *type);
+heap_size_fn heap_size_of_int, heap_size_of_str, heap_size_of_list, heap_size_of_dict, heap_size_of_set,
+    heap_size_of_bytearray, heap_size_of_type, heap_size_of_code, heap_size_of_frame, heap_size_of_generator,
+    heap_size_of_deque, heap_size_of_ordered_dict, heap_size_of_tuple;
+
+#endif

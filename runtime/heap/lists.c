@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The collector's lists: rings of heads, each right before its object.
+ *
+ *   generation: |next|prev|        object: |next|prev|refcount|type|...
+ *
+ * Where they are is believed only when the ring links both ways; where the table is
+ * off, the four heads side by side are searched for nearby.
+ */
+#include <stdlib.h>
+
+#include "runtime/heap/internal.h"
+
+#define GENERATIONS      4 /* 0, 1, 2, permanent */
+#define HEAD             16u
+#define INTERPRETERS_MAX 4096
+#define SEARCH           1024u
+#define POINTER          (~UINT64_C(3))
+
+struct error *heap_read_interpreters(struct heap *heap)
+{
+    const struct layout *layout = &heap->runtime->layout;
+    uint64_t at = heap_image_u64(heap->image, heap->runtime->address.value + layout->runtime.interpreters_head);
+
+    heap->interpreters = calloc(INTERPRETERS_MAX, sizeof(*heap->interpreters));
+    if (!heap->interpreters)
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for the list of interpreters");
+    for (; at && heap->interpreter_count < INTERPRETERS_MAX; heap->interpreter_count++) {
+        heap->interpreters[heap->interpreter_count].address = at;
+        at = heap_image_u64(heap->image, at + layout->interpreter.next);
+    }
+    if (!heap->interpreter_count)
+        return error_create(ERROR_UNSUPPORTED, NULL, "no interpreter is in the memory that was read");
+    return NULL;
+}
+
+static bool is_head(struct heap *heap, uint64_t head)
+{
+    uint64_t next = heap_image_u64(heap->image, head), previous = heap_image_u64(heap->image, head + 8);
+
+    return next && previous && next % 4 == 0 && (heap_image_u64(heap->image, next + 8) & POINTER) == (head & POINTER) &&
+           (heap_image_u64(heap->image, previous & POINTER) & POINTER) == (head & POINTER);
+}
+
+static uint64_t head_of(const struct heap *heap, uint64_t first, unsigned generation)
+{
+    return first + (generation == HEAP_GENERATION_PERMANENT ? heap->layout.interpreter.permanent_after
+                                                            : generation * heap->layout.interpreter.generation_stride);
+}
+
+static bool are_heads(struct heap *heap, uint64_t first)
+{
+    for (unsigned i = 0; i < GENERATIONS; i++)
+        if (!is_head(heap, head_of(heap, first, i)))
+            return false;
+    return true;
+}
+
+/* Generation 0's head for an interpreter; 0 where there is none. Heads may lie on any 4 bytes. */
+static uint64_t find_heads(struct heap *heap, uint64_t interpreter)
+{
+    uint64_t base = heap->layout.minor == 8 ? heap->runtime->address.value : interpreter;
+    uint64_t place = base + heap->layout.interpreter.generations;
+
+    for (uint64_t off = 0; off <= SEARCH; off += 4) {
+        if (are_heads(heap, place + off))
+            return place + off;
+        if (off && are_heads(heap, place - off))
+            return place - off;
+    }
+    return 0;
+}
+
+typedef void tracked_fn(struct heap *heap, uint32_t position, unsigned generation);
+
+/* Walks one list; false when it breaks off. */
+static bool walk_list(struct heap *heap, uint64_t head, unsigned generation, tracked_fn *fn)
+{
+    uint64_t previous = head, steps = heap->image->size / 32;
+
+    for (uint64_t at = heap_image_u64(heap->image, head) & POINTER; at != head; steps--) {
+        uint32_t position = heap_image_position(heap->image, at + HEAD);
+        if (!steps || position == HEAP_NO_POSITION ||
+            (heap_image_u64(heap->image, at + 8) & POINTER) != (previous & POINTER))
+            return false;
+        fn(heap, position, generation);
+        previous = at;
+        at = heap_image_u64(heap->image, at) & POINTER;
+        if (at == (head & POINTER))
+            return true;
+    }
+    return true;
+}
+
+static uint64_t walk_all(struct heap *heap, tracked_fn *fn)
+{
+    uint64_t broken = 0;
+    size_t count = heap->layout.minor == 8 ? 1 : heap->interpreter_count;
+
+    for (size_t i = 0; i < count; i++) {
+        uint64_t first = find_heads(heap, heap->interpreters[i].address);
+        if (!first) {
+            broken += GENERATIONS;
+            continue;
+        }
+        for (unsigned g = 0; g < GENERATIONS; g++)
+            broken += !walk_list(heap, head_of(heap, first, g), g, fn);
+    }
+    return broken;
+}
+
+static void add_tracked(struct heap *heap, uint32_t position, unsigned generation)
+{
+    (void)generation;
+    uint64_t address = heap_image_address(heap->image, position);
+
+    heap->report.tracked++;
+    if (!heap_has(heap, position) && heap_check_object(heap, address) != HEAP_NONE)
+        heap_add(heap, position);
+}
+
+static void mark_generation(struct heap *heap, uint32_t position, unsigned generation)
+{
+    uint32_t node;
+
+    if (!heap_has(heap, position))
+        return;
+    node = heap_find(heap, heap_image_address(heap->image, position));
+    heap->flags[node] = (uint8_t)((heap->flags[node] & ~NODE_GENERATION) | generation);
+}
+
+static void read_collecting(struct heap *heap)
+{
+    for (size_t i = 0; i < heap->interpreter_count; i++) {
+        uint64_t base = heap->layout.minor == 8 ? heap->runtime->address.value : heap->interpreters[i].address;
+        if (heap_image_u32(heap->image, base + heap->layout.interpreter.collecting) == 1)
+            heap->report.collecting = true;
+    }
+}
+
+struct error *heap_add_tracked(struct heap *heap)
+{
+    read_collecting(heap);
+    heap->report.broken_lists = walk_all(heap, add_tracked);
+    if (!heap->report.tracked)
+        return error_create(ERROR_UNSUPPORTED, "a build whose layout we don't know; please report it",
+                            "the collector's lists are not where %s has them, nor near", heap->layout.origin);
+    return NULL;
+}
+
+void heap_mark_generations(struct heap *heap)
+{
+    walk_all(heap, mark_generation);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What sys.getsizeof() says: the type's __sizeof__, plus what stands before the
+ * object. The general rule is basicsize + items; builtins add what they own
+ * elsewhere. A __sizeof__ that is written in Python is not known here.
+ */
+#include "runtime/heap/internal.h"
+
+#define POINTER        8u
+#define DEQUE_BLOCK    528u
+#define DEQUE_ITEMS    64u
+#define DEQUE_LEFT     40u
+#define DEQUE_RIGHT    48u
+#define ODICT_NODE     32u
+#define ODICT_FASTSIZE 8u
+#define SHARED_SPLIT   2 /* dk_kind */
+
+static uint64_t ob_size(struct heap *heap, uint64_t object)
+{
+    return heap_image_u64(heap->image, object + heap->layout.object.ob_size);
+}
+
+static uint64_t general(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    return (uint64_t)type->basicsize + heap_item_count(heap, object, type) * (uint64_t)type->itemsize;
+}
+
+/* ----------------------------------------------------------- dict keys */
+
+/* Up to 3.10: dk_size slots of 1 to 8 bytes, then entries of hash, key, value for two thirds of them. */
+static bool read_old_keys(struct heap *heap, uint64_t keys, struct heap_dict_keys *out)
+{
+    const struct heap_layout *layout = &heap->layout;
+    uint64_t size = heap_image_u64(heap->image, keys + layout->dict_keys.size);
+    uint64_t width = size <= 0xff ? 1 : size <= 0xffff ? 2 : size <= UINT32_MAX ? 4 : 8;
+
+    if (!size || size & (size - 1) || size > UINT64_C(1) << 40)
+        return false;
+    *out = (struct heap_dict_keys){.stride = 24, .key = 8, .value = 16, .general = true};
+    out->count = heap_image_u64(heap->image, keys + layout->dict_keys.nentries);
+    out->entries = keys + layout->dict_keys.indices + size * width;
+    out->bytes = layout->dict_keys.indices + size * width + (size << 1) / 3 * 24;
+    return out->count <= size;
+}
+
+static bool read_new_keys(struct heap *heap, uint64_t keys, struct heap_dict_keys *out)
+{
+    const struct heap_layout *layout = &heap->layout;
+    uint8_t log2_size = heap_image_u8(heap->image, keys + layout->dict_keys.log2_size);
+    uint8_t log2_bytes = heap_image_u8(heap->image, keys + layout->dict_keys.log2_index_bytes);
+    uint8_t kind = heap_image_u8(heap->image, keys + layout->dict_keys.kind);
+
+    if (log2_size > 40 || log2_bytes > 43 || kind > SHARED_SPLIT)
+        return false;
+    *out = (struct heap_dict_keys){.stride = kind ? 16 : 24, .key = kind ? 0 : 8, .value = kind ? 8 : 16, .general = !kind};
+    out->count = heap_image_u64(heap->image, keys + layout->dict_keys.nentries);
+    out->entries = keys + layout->dict_keys.indices + (UINT64_C(1) << log2_bytes);
+    out->bytes = layout->dict_keys.indices + (UINT64_C(1) << log2_bytes) +
+                 (UINT64_C(1) << log2_size << 1) / 3 * out->stride;
+    if (kind == SHARED_SPLIT && layout->minor >= 13) /* sized by what they may hold */
+        out->bytes = layout->dict_keys.indices + (UINT64_C(1) << log2_bytes) +
+                     (out->count + heap_image_u64(heap->image, keys + layout->dict_keys.usable)) * out->stride;
+    return out->count <= UINT64_C(1) << log2_size;
+}
+
+bool heap_read_dict_keys(struct heap *heap, uint64_t keys, struct heap_dict_keys *out)
+{
+    if (!heap_image_get(heap->image, keys, heap->layout.dict_keys.indices))
+        return false;
+    bool known = heap->layout.dict_keys.size != OFF_NONE ? read_old_keys(heap, keys, out) : read_new_keys(heap, keys, out);
+    return known && heap_image_get(heap->image, out->entries, out->count * out->stride);
+}
+
+/* ----------------------------------------------------------- containers */
+
+uint64_t heap_size_of_int(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    uint64_t digits = heap_item_count(heap, object, type);
+
+    if (heap->layout.minor >= 12 && !digits)
+        digits = 1;
+    return heap->layout.integer.digits + digits * 4;
+}
+
+uint64_t heap_size_of_str(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    const struct heap_layout *layout = &heap->layout;
+    uint32_t state = heap_image_u32(heap->image, object + layout->unicode.state);
+    uint64_t length = heap_image_u64(heap->image, object + layout->unicode.length);
+    bool compact = state >> heap->runtime->layout.unicode.compact_bit & 1;
+    bool ascii = state >> heap->runtime->layout.unicode.ascii_bit & 1;
+    uint64_t size = heap_extent(heap, object, type), text = object + layout->unicode.ascii_size;
+
+    if (!compact) {
+        uint64_t data = heap_image_u64(heap->image, object + layout->unicode.data);
+        size = layout->unicode.data + POINTER;
+        if (data)
+            size += (length + 1) * (state >> heap->runtime->layout.unicode.kind_bit & 7);
+    } else if (!ascii) {
+        text = object + layout->unicode.compact_size;
+    }
+    uint64_t utf8 = compact && ascii ? 0 : heap_image_u64(heap->image, object + layout->unicode.utf8);
+    uint64_t data = compact ? text : heap_image_u64(heap->image, object + layout->unicode.data);
+    if (utf8 && utf8 != data)
+        size += heap_image_u64(heap->image, object + layout->unicode.utf8_length) + 1;
+    if (layout->unicode.wstr == OFF_NONE)
+        return size;
+    uint64_t wide = heap_image_u64(heap->image, object + layout->unicode.wstr);
+    if (wide && wide != data)
+        size += ((compact && ascii ? length : heap_image_u64(heap->image, object + layout->unicode.wstr_length)) + 1) * 4;
+    return size;
+}
+
+uint64_t heap_size_of_tuple(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    return general(heap, object, type);
+}
+
+uint64_t heap_size_of_list(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    return (uint64_t)type->basicsize + heap_image_u64(heap->image, object + heap->layout.list.allocated) * POINTER;
+}
+
+uint64_t heap_size_of_bytearray(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    return (uint64_t)type->basicsize + heap_image_u64(heap->image, object + heap->layout.bytearray.alloc);
+}
+
+uint64_t heap_size_of_set(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    uint64_t table = heap_image_u64(heap->image, object + heap->layout.set.table);
+    uint64_t slots = heap_image_u64(heap->image, object + heap->layout.set.mask) + 1;
+
+    return (uint64_t)type->basicsize + (table == object + heap->layout.set.smalltable ? 0 : slots * 16);
+}
+
+/* Shared keys are nobody's: only a keys object with one holder counts. */
+uint64_t heap_size_of_dict(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    const struct heap_layout *layout = &heap->layout;
+    uint64_t keys_at = heap_image_u64(heap->image, object + layout->dict.keys);
+    uint64_t values = heap_image_u64(heap->image, object + layout->dict.values);
+    uint64_t size = (uint64_t)type->basicsize;
+    struct heap_dict_keys keys;
+
+    if (!heap_read_dict_keys(heap, keys_at, &keys))
+        return size;
+    if (values) {
+        uint64_t slots = keys.count + heap_image_u64(heap->image, keys_at + layout->dict_keys.usable);
+        size += slots * POINTER;
+    }
+    if (heap_image_u64(heap->image, keys_at + layout->dict_keys.refcount) == 1)
+        size += keys.bytes;
+    return size;
+}
+
+uint64_t heap_size_of_deque(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    uint64_t left = heap_image_u64(heap->image, object + DEQUE_LEFT);
+    uint64_t blocks = (left + ob_size(heap, object) + DEQUE_ITEMS - 1) / DEQUE_ITEMS;
+
+    return (uint64_t)type->basicsize + blocks * DEQUE_BLOCK;
+}
+
+uint64_t heap_size_of_ordered_dict(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    uint64_t fast = heap_image_u64(heap->image, object + heap->layout.dict.size + ODICT_FASTSIZE);
+    uint64_t used = heap_image_u64(heap->image, object + heap->layout.dict.used);
+
+    return heap_size_of_dict(heap, object, type) + fast * POINTER + used * ODICT_NODE;
+}
+
+/* ------------------------------------------------------- types and code */
+
+uint64_t heap_size_of_type(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    const struct heap_layout *layout = &heap->layout;
+    uint64_t keys_at = heap_image_u64(heap->image, object + layout->type.ht_cached_keys);
+    uint64_t size = layout->type.heap_size;
+    struct heap_dict_keys keys;
+
+    (void)type;
+    if (!(heap_image_u64(heap->image, object + layout->type.flags) & TYPE_HEAPTYPE))
+        return layout->type.size;
+    if (keys_at && heap_read_dict_keys(heap, keys_at, &keys))
+        size += keys.bytes;
+    return size;
+}
+
+uint64_t heap_size_of_code(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    return general(heap, object, type);
+}
+
+uint64_t heap_size_of_frame(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    return general(heap, object, type);
+}
+
+uint64_t heap_size_of_generator(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    return general(heap, object, type);
+}
+
+/* ------------------------------------------------------------------ all */
+
+static bool is_collected(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    if (!(type->flags & TYPE_HAVE_GC))
+        return false;
+    return type->kind != KIND_TYPE ||
+           heap_image_u64(heap->image, object + heap->layout.type.flags) & TYPE_HEAPTYPE;
+}
+
+uint64_t heap_size_of(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    heap_size_fn *known = type->known ? type->known->size : NULL;
+    uint64_t size = known ? known(heap, object, type) : general(heap, object, type);
+    uint64_t before = heap->layout.minor == 11   ? TYPE_MANAGED_DICT
+                      : heap->layout.minor >= 12 ? TYPE_MANAGED_DICT | TYPE_MANAGED_WEAKREF
+                                                 : 0;
+
+    return size + (is_collected(heap, object, type) ? 16 : 0) + (type->flags & before ? 16 : 0);
+}
