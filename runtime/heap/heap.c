@@ -164,6 +164,7 @@ static struct error *take_memory(struct heap *heap)
 
 static struct error *enumerate(struct heap *heap)
 {
+    heap_read_collecting(heap);
     heap->report.allocator = "malloc";
     for (size_t i = 0; i < sizeof(allocators) / sizeof(allocators[0]); i++) {
         uint64_t before = heap->report.pools;
@@ -248,10 +249,15 @@ uint32_t heap_count(const struct heap *heap)
 
 struct heap_node heap_get_node(const struct heap *heap, uint32_t number)
 {
+    uint32_t type = heap->node_types[number];
+    uint64_t size = heap->sizes[number];
+
+    if (size == UINT32_MAX) /* too much for the array */
+        size = heap_size_of((struct heap *)heap, heap->addresses[number], &heap->types[type]);
     return (struct heap_node){
         .address = heap->addresses[number],
-        .type = heap->node_types[number],
-        .size = heap->sizes[number],
+        .type = type,
+        .size = size,
         .refcount = heap->refcounts[number],
         .immortal = heap->flags[number] & NODE_IMMORTAL,
         .generation = heap->flags[number] & NODE_GENERATION,

@@ -31,6 +31,7 @@ enum heap_kind {
     KIND_DEQUE,
     KIND_ORDERED_DICT,
     KIND_MODULE,
+    KIND_LRU_CACHE,
     KIND_STR,
     KIND_INT,
     KIND_BYTEARRAY,
@@ -158,6 +159,8 @@ extern const struct heap_allocator heap_pymalloc;
 /* lists.c: the collector's lists */
 
 struct error *heap_read_interpreters(struct heap *heap) __attribute__((warn_unused_result));
+/* Is a collection under way? Before anything looks at the collector's heads. */
+void heap_read_collecting(struct heap *heap);
 /* Adds all tracked objects; notes the generations with `mark` once nodes are numbered. */
 struct error *heap_add_tracked(struct heap *heap) __attribute__((warn_unused_result));
 void heap_mark_generations(struct heap *heap);

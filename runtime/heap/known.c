@@ -24,6 +24,7 @@ static const struct heap_known_type known_types[] = {
     {"frame", KIND_FRAME, heap_size_of_frame},
     {"frozenset", KIND_SET, heap_size_of_set},
     {"function", KIND_NAMED, NULL},
+    {"functools._lru_cache_wrapper", KIND_LRU_CACHE, NULL},
     {"functools._lru_list_elem", KIND_NAMED, NULL},
     {"generator", KIND_GENERATOR, heap_size_of_generator},
     {"getset_descriptor", KIND_NAMED, NULL},

@@ -48,12 +48,22 @@ static uint64_t head_of(const struct heap *heap, uint64_t first, unsigned genera
                                                             : generation * heap->layout.interpreter.generation_stride);
 }
 
+/* Generations 0 to 2 are side by side; permanent_generation follows, with or without a pointer in between. */
 static bool are_heads(struct heap *heap, uint64_t first)
 {
-    for (unsigned i = 0; i < GENERATIONS; i++)
-        if (!is_head(heap, head_of(heap, first, i)))
-            return false;
-    return true;
+    uint32_t stride = heap->layout.interpreter.generation_stride;
+
+    if (!is_head(heap, first) || !is_head(heap, first + stride) || !is_head(heap, first + 2 * stride))
+        return false;
+    if (is_head(heap, first + heap->layout.interpreter.permanent_after))
+        return true;
+    for (uint32_t after = 3 * stride; after <= 4 * stride; after += 4)
+        if (is_head(heap, first + after)) {
+            heap->layout.interpreter.collecting += after - heap->layout.interpreter.permanent_after;
+            heap->layout.interpreter.permanent_after = after;
+            return true;
+        }
+    return false;
 }
 
 /* Generation 0's head for an interpreter; 0 where there is none. Heads may lie on any 4 bytes. */
@@ -129,18 +139,18 @@ static void mark_generation(struct heap *heap, uint32_t position, unsigned gener
     heap->flags[node] = (uint8_t)((heap->flags[node] & ~NODE_GENERATION) | generation);
 }
 
-static void read_collecting(struct heap *heap)
+void heap_read_collecting(struct heap *heap)
 {
     for (size_t i = 0; i < heap->interpreter_count; i++) {
-        uint64_t base = heap->layout.minor == 8 ? heap->runtime->address.value : heap->interpreters[i].address;
-        if (heap_image_u32(heap->image, base + heap->layout.interpreter.collecting) == 1)
+        uint64_t first = find_heads(heap, heap->interpreters[i].address);
+        uint32_t after = heap->layout.interpreter.collecting - heap->layout.interpreter.generations;
+        if (first && heap_image_u32(heap->image, first + after) == 1)
             heap->report.collecting = true;
     }
 }
 
 struct error *heap_add_tracked(struct heap *heap)
 {
-    read_collecting(heap);
     heap->report.broken_lists = walk_all(heap, add_tracked);
     if (!heap->report.tracked)
         return error_create(ERROR_UNSUPPORTED, "a build whose layout we don't know; please report it",

@@ -27,14 +27,12 @@ static uint64_t int_digits(struct heap *heap, uint64_t object)
     return heap_image_u64(heap->image, object + heap->layout.integer.tag) >> 3;
 }
 
-/* 3.11+: a generator's items are its frame's variables, and it has no ob_size. */
-static uint64_t generator_items(struct heap *heap, uint64_t object)
+/* 3.11+: a generator's or frame's items are the frame's variables and value stack; it has no ob_size. */
+static uint64_t frame_items(struct heap *heap, uint64_t frame)
 {
     const struct heap_layout *layout = &heap->layout;
+    uint64_t code = heap_image_u64(heap->image, frame + layout->iframe.code) & ~UINT64_C(3);
 
-    if (layout->generator.iframe == OFF_NONE)
-        return 0;
-    uint64_t code = heap_image_u64(heap->image, object + layout->generator.iframe + layout->iframe.code) & ~UINT64_C(3);
     return (uint64_t)heap_image_u32(heap->image, code + layout->code.nlocalsplus) +
            heap_image_u32(heap->image, code + layout->code.stacksize);
 }
@@ -45,8 +43,10 @@ uint64_t heap_item_count(struct heap *heap, uint64_t object, const struct heap_t
         return 0;
     if (type->kind == KIND_INT)
         return int_digits(heap, object);
-    if (type->kind == KIND_GENERATOR)
-        return generator_items(heap, object);
+    if (heap->layout.generator.iframe != OFF_NONE && type->kind == KIND_GENERATOR)
+        return frame_items(heap, object + heap->layout.generator.iframe);
+    if (heap->layout.frame.frame != OFF_NONE && type->kind == KIND_FRAME)
+        return frame_items(heap, heap_image_u64(heap->image, object + heap->layout.frame.frame));
     int64_t size = (int64_t)heap_image_u64(heap->image, object + heap->layout.object.ob_size);
     return size < 0 ? -(uint64_t)size : (uint64_t)size;
 }
@@ -72,7 +72,7 @@ uint64_t heap_extent(struct heap *heap, uint64_t object, const struct heap_type 
 {
     if (type->kind == KIND_STR)
         return str_extent(heap, object, type);
-    if (type->kind == KIND_GENERATOR)
+    if (type->kind == KIND_GENERATOR || (type->kind == KIND_FRAME && heap->layout.frame.frame != OFF_NONE))
         return (uint64_t)type->basicsize;
     uint64_t items = heap_item_count(heap, object, type);
     if (items > (uint64_t)ITEMS_MAX)

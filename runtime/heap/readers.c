@@ -11,9 +11,12 @@
 #define DEQUE_LEFT_INDEX  40u
 #define DEQUE_BLOCK_ITEMS 64u
 #define DEQUE_BLOCK_RIGHT 520u
-#define ODICT_FIRST       32u /* from the end of the dict on */
+#define ODICT_FIRST       0u /* from the end of the dict on */
 #define ODICT_INST_DICT   48u
 #define ODICT_NODE_NEXT   16u
+#define LRU_NEXT          24u /* _functoolsmodule.c: prev, next, hash, key, result */
+#define LRU_KEY           40u
+#define LRU_RESULT        48u
 #define STATE_MAX         (1u << 20)
 #define FRAME_OWNED_BY_FRAME_OBJECT 2
 #define TAG_MASK          UINT64_C(3) /* of a stack reference, 3.14+ */
@@ -166,6 +169,34 @@ static void read_ordered_dict(const struct reader *reader, uint64_t object)
         emit(reader, (struct heap_edge){
                          .kind = HEAP_EDGE_KEY, .target = heap_image_u64(reader->image, node), .number = i});
         node = heap_image_u64(reader->image, node + ODICT_NODE_NEXT);
+    }
+}
+
+static void pass_type(const struct reader *reader, uint64_t object)
+{
+    struct heap_edge edge = {.kind = HEAP_EDGE_TYPE};
+
+    edge.target = heap_image_u64(reader->image, object + reader->layout->object.type);
+    reader->visitor->edge(reader->visitor, &edge, true);
+}
+
+/* functools.lru_cache: a ring of links, whose keys and results the collector is told of as if they were the cache's. */
+static void read_lru_cache(const struct reader *reader, uint64_t object)
+{
+    uint64_t link = heap_image_u64(reader->image, object + LRU_NEXT);
+
+    for (uint64_t left = reader->image->size / 32; left && link != object; left--) {
+        if (!heap_image_get(reader->image, link, LRU_RESULT + 8))
+            return;
+        for (uint64_t at = LRU_KEY; at <= LRU_RESULT; at += 8) {
+            struct heap_edge edge = {.kind = HEAP_EDGE_FIELD, .label = at == LRU_KEY ? "key" : "result"};
+            edge.target = heap_image_u64(reader->image, link + at);
+            if (edge.target)
+                reader->visitor->edge(reader->visitor, &edge, true);
+        }
+        if (reader->layout->minor >= 9) /* of the links themselves, which the collector doesn't track */
+            pass_type(reader, link);
+        link = heap_image_u64(reader->image, link + LRU_NEXT);
     }
 }
 
@@ -530,6 +561,9 @@ static void read_body(const struct reader *reader, uint64_t object, const struct
         break;
     case KIND_ORDERED_DICT:
         read_ordered_dict(reader, object);
+        break;
+    case KIND_LRU_CACHE:
+        read_lru_cache(reader, object);
         break;
     case KIND_MODULE:
         read_module(reader, object);

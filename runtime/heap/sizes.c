@@ -12,7 +12,7 @@
 #define DEQUE_LEFT     40u
 #define DEQUE_RIGHT    48u
 #define ODICT_NODE     32u
-#define ODICT_FASTSIZE 8u
+#define ODICT_FASTSIZE 24u
 #define SHARED_SPLIT   2 /* dk_kind */
 
 static uint64_t ob_size(struct heap *heap, uint64_t object)
@@ -189,7 +189,7 @@ uint64_t heap_size_of_type(struct heap *heap, uint64_t object, const struct heap
 
 uint64_t heap_size_of_code(struct heap *heap, uint64_t object, const struct heap_type *type)
 {
-    return general(heap, object, type);
+    return (general(heap, object, type) + POINTER - 1) & ~UINT64_C(7);
 }
 
 uint64_t heap_size_of_frame(struct heap *heap, uint64_t object, const struct heap_type *type)
@@ -204,11 +204,12 @@ uint64_t heap_size_of_generator(struct heap *heap, uint64_t object, const struct
 
 /* ------------------------------------------------------------------ all */
 
+/* From 3.12 on static types are counted as if the collector's head stood before them. */
 static bool is_collected(struct heap *heap, uint64_t object, const struct heap_type *type)
 {
     if (!(type->flags & TYPE_HAVE_GC))
         return false;
-    return type->kind != KIND_TYPE ||
+    return heap->layout.minor >= 12 || type->kind != KIND_TYPE ||
            heap_image_u64(heap->image, object + heap->layout.type.flags) & TYPE_HEAPTYPE;
 }
 

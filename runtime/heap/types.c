@@ -221,6 +221,8 @@ static void compile_words(struct heap *heap, struct heap_type *type)
 {
     uint32_t from = type->kind == KIND_ANY ? heap->layout.object.size : type->solid_size;
 
+    if (type->kind == KIND_LRU_CACHE) /* its first words are the ring's root, whose links aren't counted */
+        from = heap->layout.object.size + 16;
     if (type->kind == KIND_ANY && type->itemsize)
         from = heap->layout.object.ob_size + 8;
     for (uint32_t at = (from + 7) & ~7u; at + 8 <= type->basicsize && at < 1 << 16; at += 8) {

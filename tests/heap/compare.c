@@ -114,6 +114,15 @@ static const char *type_name(struct heap *heap, uint64_t address)
     return node == HEAP_NONE ? "?" : heap_get_type(heap, heap_get_node(heap, node).type).name;
 }
 
+/* The name of the type at an address. */
+static const char *type_at(struct heap *heap, uint64_t address)
+{
+    for (uint32_t i = 0; i < heap_type_count(heap); i++)
+        if (heap_get_type(heap, i).address == address)
+            return heap_get_type(heap, i).name;
+    return "(of an unknown type)";
+}
+
 /* The multiset of one object's references, theirs against ours. */
 static void compare_edges(struct heap *heap, uint64_t from)
 {
@@ -148,8 +157,7 @@ static void compare_object(struct heap *heap, const struct row *row, unsigned ch
     uint32_t number = heap_find(heap, row->address);
 
     if (number == HEAP_NONE) {
-        uint32_t type = heap_find(heap, row->type);
-        count_up(&missing, type == HEAP_NONE ? "(of an unknown type)" : "of a known type", row->address);
+        count_up(&missing, type_at(heap, row->type), row->address);
         return;
     }
     seen[number] = 1;
