@@ -386,6 +386,9 @@ static void name_function(void)
     NAME("builtin_method", PyCMethodObject, mm_class, "__class__");
 #endif
     NAME("cell", PyCellObject, ob_ref, "cell_contents");
+#if MINOR >= 15
+    NAME("bytearray", PyByteArrayObject, ob_bytes_object, "bytes");
+#endif
     NAME("slice", PySliceObject, start, "start");
     NAME("slice", PySliceObject, stop, "stop");
     NAME("slice", PySliceObject, step, "step");

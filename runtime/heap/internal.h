@@ -56,6 +56,7 @@ struct heap_type {
     int64_t basicsize, itemsize, dictoffset, weaklistoffset;
     enum heap_kind kind;
     uint32_t solid_size; /* basicsize of the builtin that `kind` is about */
+    uint32_t hidden_items; /* of a struct sequence: all of its items */
     uint32_t prefix;     /* bytes before the object in its block */
     uint32_t fields, field_count;
     char *name;   /* tp_name */

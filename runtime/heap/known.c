@@ -22,6 +22,7 @@ static const struct heap_known_type known_types[] = {
     {"dict_values", KIND_NAMED, NULL},
     {"float", KIND_PLAIN, NULL},
     {"frame", KIND_FRAME, heap_size_of_frame},
+    {"frozendict", KIND_DICT, heap_size_of_dict},
     {"frozenset", KIND_SET, heap_size_of_set},
     {"function", KIND_NAMED, NULL},
     {"functools._lru_cache_wrapper", KIND_LRU_CACHE, NULL},

@@ -582,6 +582,7 @@ static const struct heap_name names_15[] = {
     {"builtin_function_or_method", "__module__", 32},
     {"builtin_method", "__class__", 56},
     {"cell", "cell_contents", 16},
+    {"bytearray", "bytes", 56},
     {"slice", "start", 16},
     {"slice", "stop", 24},
     {"slice", "step", 32},

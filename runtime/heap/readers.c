@@ -67,9 +67,13 @@ static void read_list(const struct reader *reader, uint64_t object)
     emit_items(reader, items, ob_size(reader, object), HEAP_EDGE_INDEX);
 }
 
-static void read_tuple(const struct reader *reader, uint64_t object)
+/* A struct sequence has more items than it shows: its type's members tell of them. */
+static void read_tuple(const struct reader *reader, uint64_t object, const struct heap_type *type)
 {
-    emit_items(reader, object + reader->layout->tuple.items, ob_size(reader, object), HEAP_EDGE_INDEX);
+    uint64_t count = ob_size(reader, object);
+
+    emit_items(reader, object + reader->layout->tuple.items, count > type->hidden_items ? count : type->hidden_items,
+               HEAP_EDGE_INDEX);
 }
 
 static void read_set(const struct reader *reader, uint64_t object)
@@ -433,6 +437,8 @@ static void read_generator(const struct reader *reader, uint64_t object)
     int8_t state = (int8_t)heap_image_u8(reader->image, object + layout->generator.frame_state);
     if (state < (int8_t)layout->generator.frame_cleared)
         read_iframe(reader, object + layout->generator.iframe);
+    else if (layout->minor >= 14) /* its code is all that is left */
+        emit_tagged(reader, heap_image_u64(reader->image, object + layout->generator.iframe + layout->iframe.code), "code");
 }
 
 void heap_read_iframe(struct heap *heap, uint64_t frame, struct heap_visitor *visitor)
@@ -536,7 +542,7 @@ static void read_body(const struct reader *reader, uint64_t object, const struct
         read_list(reader, object);
         break;
     case KIND_TUPLE:
-        read_tuple(reader, object);
+        read_tuple(reader, object, type);
         break;
     case KIND_DICT:
         read_dict(reader, object);

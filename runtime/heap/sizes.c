@@ -7,6 +7,7 @@
 #include "runtime/heap/internal.h"
 
 #define POINTER        8u
+#define BYTES_HEAD     33u /* of an empty bytes object */
 #define DEQUE_BLOCK    528u
 #define DEQUE_ITEMS    64u
 #define DEQUE_LEFT     40u
@@ -57,9 +58,6 @@ static bool read_new_keys(struct heap *heap, uint64_t keys, struct heap_dict_key
     out->entries = keys + layout->dict_keys.indices + (UINT64_C(1) << log2_bytes);
     out->bytes = layout->dict_keys.indices + (UINT64_C(1) << log2_bytes) +
                  (UINT64_C(1) << log2_size << 1) / 3 * out->stride;
-    if (kind == SHARED_SPLIT && layout->minor >= 13) /* sized by what they may hold */
-        out->bytes = layout->dict_keys.indices + (UINT64_C(1) << log2_bytes) +
-                     (out->count + heap_image_u64(heap->image, keys + layout->dict_keys.usable)) * out->stride;
     return out->count <= UINT64_C(1) << log2_size;
 }
 
@@ -123,7 +121,11 @@ uint64_t heap_size_of_list(struct heap *heap, uint64_t object, const struct heap
 
 uint64_t heap_size_of_bytearray(struct heap *heap, uint64_t object, const struct heap_type *type)
 {
-    return (uint64_t)type->basicsize + heap_image_u64(heap->image, object + heap->layout.bytearray.alloc);
+    uint64_t bytes = heap_image_u64(heap->image, object + heap->layout.bytearray.alloc);
+
+    if (heap->layout.minor >= 15 && bytes) /* in a bytes object, with its head and end */
+        bytes += BYTES_HEAD;
+    return (uint64_t)type->basicsize + bytes;
 }
 
 uint64_t heap_size_of_set(struct heap *heap, uint64_t object, const struct heap_type *type)
@@ -204,12 +206,12 @@ uint64_t heap_size_of_generator(struct heap *heap, uint64_t object, const struct
 
 /* ------------------------------------------------------------------ all */
 
-/* From 3.12 on static types are counted as if the collector's head stood before them. */
+/* 3.12 counts static types as if the collector's head stood before them. */
 static bool is_collected(struct heap *heap, uint64_t object, const struct heap_type *type)
 {
     if (!(type->flags & TYPE_HAVE_GC))
         return false;
-    return heap->layout.minor >= 12 || type->kind != KIND_TYPE ||
+    return heap->layout.minor == 12 || type->kind != KIND_TYPE ||
            heap_image_u64(heap->image, object + heap->layout.type.flags) & TYPE_HEAPTYPE;
 }
 

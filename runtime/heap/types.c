@@ -167,6 +167,11 @@ static bool reads(struct heap *heap, uint64_t address, void *to, size_t size)
     return !error;
 }
 
+static uint32_t hidden_items(const struct heap_type *type, uint32_t items)
+{
+    return items > type->hidden_items ? items : type->hidden_items;
+}
+
 /* Names words of an instance after the members that the type declares (tp_members):
  * for Python classes these are __slots__. */
 static void label_members(struct heap *heap, struct heap_type *type, const unsigned char *bytes, bool slots)
@@ -183,6 +188,8 @@ static void label_members(struct heap *heap, struct heap_type *type, const unsig
         int64_t offset = load_i64(row + layout->member.offset);
         if (kind != 6 && kind != 16) /* T_OBJECT, T_OBJECT_EX */
             continue;
+        if (type->kind == KIND_TUPLE && offset >= layout->tuple.items && offset < 8192)
+            type->hidden_items = hidden_items(type, (uint32_t)(offset - layout->tuple.items) / 8 + 1);
         for (uint32_t f = type->fields; f < type->fields + type->field_count; f++)
             if (heap->fields[f].offset == offset && heap->fields[f].kind == HEAP_EDGE_WORD) {
                 char *label = read_name(heap, load_u64(row));
