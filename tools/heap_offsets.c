@@ -231,6 +231,9 @@ static void print_code(void)
     OFFSET("code.cellvars", PyCodeObject, co_cellvars);
     OFFSET("code.freevars", PyCodeObject, co_freevars);
     OFFSET("code.cell2arg", PyCodeObject, co_cell2arg);
+    OFFSET("code.code", PyCodeObject, co_code);
+    OFFSET("code.opcache", PyCodeObject, co_opcache);
+    OFFSET("code.opcache_size", PyCodeObject, co_opcache_size);
     NONE("code.nlocalsplus");
     NONE("code.localsplusnames");
     NONE("code.adaptive");
@@ -240,6 +243,9 @@ static void print_code(void)
     NONE("code.cellvars");
     NONE("code.freevars");
     NONE("code.cell2arg");
+    NONE("code.code");
+    NONE("code.opcache");
+    NONE("code.opcache_size");
     OFFSET("code.nlocalsplus", PyCodeObject, co_nlocalsplus);
     OFFSET("code.localsplusnames", PyCodeObject, co_localsplusnames);
     OFFSET("code.adaptive", PyCodeObject, co_code_adaptive);

@@ -35,10 +35,7 @@ enum heap_kind {
     KIND_STR,
     KIND_INT,
     KIND_BYTEARRAY,
-    KIND_ARRAY,
-    KIND_BYTES_IO,
     KIND_ELEMENT,
-    KIND_NDARRAY,
 };
 
 /* A field of a type's instances that may hold a reference. */
@@ -127,6 +124,8 @@ struct heap_refcount {
 
 /* The number of the type at an address, or HEAP_NONE when that is no type. */
 uint32_t heap_type_at(struct heap *heap, uint64_t address);
+/* From the image, or where it has none from memory. False when neither can. */
+bool heap_read(struct heap *heap, uint64_t address, void *to, size_t size);
 struct error *heap_types_init(struct heap *heap) __attribute__((warn_unused_result));
 void heap_types_deinit(struct heap *heap);
 struct heap_refcount heap_read_refcount(struct heap *heap, const unsigned char *object);
@@ -194,6 +193,7 @@ uint64_t heap_size_of(struct heap *heap, uint64_t object, const struct heap_type
 typedef uint64_t heap_size_fn(struct heap *heap, uint64_t object, const struct heap_type *type);
 heap_size_fn heap_size_of_int, heap_size_of_str, heap_size_of_list, heap_size_of_dict, heap_size_of_set,
     heap_size_of_bytearray, heap_size_of_type, heap_size_of_code, heap_size_of_frame, heap_size_of_generator,
-    heap_size_of_deque, heap_size_of_ordered_dict, heap_size_of_tuple;
+    heap_size_of_deque, heap_size_of_ordered_dict, heap_size_of_tuple, heap_size_of_array, heap_size_of_struct,
+    heap_size_of_element;
 
 #endif

@@ -4,6 +4,9 @@
 
 static const struct heap_known_type known_types[] = {
     {"BaseException", KIND_ANY, NULL},
+    {"Struct", KIND_ANY, heap_size_of_struct}, /* 3.8 */
+    {"_struct.Struct", KIND_ANY, heap_size_of_struct},
+    {"array.array", KIND_PLAIN, heap_size_of_array},
     {"async_generator", KIND_GENERATOR, heap_size_of_generator},
     {"builtin_function_or_method", KIND_NAMED, NULL},
     {"bytearray", KIND_BYTEARRAY, heap_size_of_bytearray},
@@ -49,6 +52,7 @@ static const struct heap_known_type known_types[] = {
     {"weakref.ProxyType", KIND_NAMED, NULL},
     {"weakref.ReferenceType", KIND_NAMED, NULL},
     {"wrapper_descriptor", KIND_NAMED, NULL},
+    {"xml.etree.ElementTree.Element", KIND_ELEMENT, heap_size_of_element},
 };
 
 #define KNOWN_COUNT (sizeof(known_types) / sizeof(known_types[0]))

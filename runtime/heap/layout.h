@@ -165,7 +165,10 @@ struct heap_layout {
         uint32_t varnames;
         uint32_t cellvars;
         uint32_t freevars;
-        uint32_t cell2arg; /* up to 3.10 */
+        uint32_t cell2arg; /* up to 3.10, as the three that follow */
+        uint32_t code;
+        uint32_t opcache;
+        uint32_t opcache_size; /* unsigned char */
         uint32_t nlocalsplus;
         uint32_t localsplusnames;
         uint32_t adaptive; /* co_code_adaptive, 3.11+ */

@@ -72,6 +72,8 @@ uint64_t heap_extent(struct heap *heap, uint64_t object, const struct heap_type 
 {
     if (type->kind == KIND_STR)
         return str_extent(heap, object, type);
+    if (type->kind == KIND_TYPE && !(heap_image_u64(heap->image, object + heap->layout.type.flags) & TYPE_HEAPTYPE))
+        return heap->layout.type.size; /* a static one */
     if (type->kind == KIND_GENERATOR || (type->kind == KIND_FRAME && heap->layout.frame.frame != OFF_NONE))
         return (uint64_t)type->basicsize;
     uint64_t items = heap_item_count(heap, object, type);

@@ -17,6 +17,9 @@
 #define LRU_NEXT          24u /* _functoolsmodule.c: prev, next, hash, key, result */
 #define LRU_KEY           40u
 #define LRU_RESULT        48u
+#define ELEMENT_EXTRA     40u /* _elementtree.c: tag, text, tail, then attrib, length, allocated, children */
+#define ELEMENT_LENGTH    8u
+#define ELEMENT_CHILDREN  24u
 #define STATE_MAX         (1u << 20)
 #define FRAME_OWNED_BY_FRAME_OBJECT 2
 #define TAG_MASK          UINT64_C(3) /* of a stack reference, 3.14+ */
@@ -108,7 +111,7 @@ static void read_entries(const struct reader *reader, const struct heap_dict_key
 
 /* A split table's values, named by the keys that instances share. */
 static void read_values(const struct reader *reader, const struct heap_dict_keys *keys, uint64_t values, uint64_t count,
-                        enum heap_edge_kind kind)
+                        enum heap_edge_kind kind, bool counted)
 {
     const unsigned char *bytes = heap_image_get(reader->image, values, count * 8);
 
@@ -119,14 +122,9 @@ static void read_values(const struct reader *reader, const struct heap_dict_keys
             continue;
         if (i < keys->count)
             name = heap_image_u64(reader->image, keys->entries + i * keys->stride + keys->key);
-        emit(reader, (struct heap_edge){.kind = kind, .target = value, .name = name, .number = i});
+        struct heap_edge edge = {.kind = kind, .target = value, .name = name, .number = i, .counted = counted};
+        reader->visitor->edge(reader->visitor, &edge, false);
     }
-}
-
-static bool is_embedded(const struct reader *reader, uint64_t values)
-{
-    return reader->layout->dict_values.embedded != OFF_NONE &&
-           heap_image_u8(reader->image, values + reader->layout->dict_values.embedded);
 }
 
 static void read_dict(const struct reader *reader, uint64_t object)
@@ -138,8 +136,8 @@ static void read_dict(const struct reader *reader, uint64_t object)
         return;
     if (!values)
         read_entries(reader, &keys);
-    else if (!is_embedded(reader, values)) /* these belong to the instance */
-        read_values(reader, &keys, values + reader->layout->dict_values.items, keys.count, HEAP_EDGE_VALUE);
+    else
+        read_values(reader, &keys, values + reader->layout->dict_values.items, keys.count, HEAP_EDGE_VALUE, true);
 }
 
 static void read_deque(const struct reader *reader, uint64_t object)
@@ -202,6 +200,21 @@ static void read_lru_cache(const struct reader *reader, uint64_t object)
             pass_type(reader, link);
         link = heap_image_u64(reader->image, link + LRU_NEXT);
     }
+}
+
+/* An Element of ElementTree: text and tail may carry a flag in bit 0. */
+static void read_element(const struct reader *reader, uint64_t object)
+{
+    uint64_t extra = heap_image_u64(reader->image, object + ELEMENT_EXTRA);
+
+    emit_label(reader, heap_image_u64(reader->image, object + 16), "tag");
+    emit_label(reader, heap_image_u64(reader->image, object + 24) & ~UINT64_C(1), "text");
+    emit_label(reader, heap_image_u64(reader->image, object + 32) & ~UINT64_C(1), "tail");
+    if (!extra || !heap_image_get(reader->image, extra, ELEMENT_CHILDREN + 8))
+        return;
+    emit_label(reader, heap_image_u64(reader->image, extra), "attrib");
+    emit_items(reader, heap_image_u64(reader->image, extra + ELEMENT_CHILDREN),
+               heap_image_u64(reader->image, extra + ELEMENT_LENGTH), HEAP_EDGE_INDEX);
 }
 
 /* ---------------------------------------------------------------- types */
@@ -465,27 +478,29 @@ static void read_dict_word(const struct reader *reader, uint64_t object, const s
         emit_label(reader, heap_image_u64(reader->image, object + (uint64_t)offset), "__dict__");
 }
 
-static void read_attributes(const struct reader *reader, const struct heap_type *type, uint64_t values, uint64_t count)
+static void read_attributes(const struct reader *reader, const struct heap_type *type, uint64_t values, uint64_t count,
+                            bool counted)
 {
     struct heap_dict_keys keys;
     uint64_t at = heap_image_u64(reader->image, type->address + reader->layout->type.ht_cached_keys);
 
     if (at && heap_read_dict_keys(reader->heap, at, &keys))
         read_values(reader, &keys, values + reader->layout->dict_values.items, count ? count : keys.count,
-                    HEAP_EDGE_ATTRIBUTE);
+                    HEAP_EDGE_ATTRIBUTE, counted);
 }
 
 /*
  * The dict that the interpreter keeps before the object, or the values in its place:
  *   3.11   -32 values, -24 dict
  *   3.12   -24 dict, or values - 1
- *   3.13+  -24 dict; values behind the object
+ *   3.13+  -24 dict; values behind the object, which such a dict may share
  */
 static void read_managed_dict(const struct reader *reader, uint64_t object, const struct heap_type *type)
 {
     const struct heap_layout *layout = reader->layout;
     uint64_t dict = heap_image_u64(reader->image, object - 24);
     uint64_t values = 0, capacity = 0;
+    bool shared = false; /* the dict looks into the values, and counts as their holder */
 
     if (layout->minor == 11) {
         values = heap_image_u64(reader->image, object - 32);
@@ -499,10 +514,11 @@ static void read_managed_dict(const struct reader *reader, uint64_t object, cons
         capacity = heap_image_u8(reader->image, values + layout->dict_values.capacity);
         if (!capacity || !heap_image_u8(reader->image, values + layout->dict_values.valid))
             values = 0;
+        shared = dict && heap_image_u64(reader->image, dict + layout->dict.values) == values;
     }
     emit_label(reader, dict, "__dict__");
     if (values)
-        read_attributes(reader, type, values, capacity);
+        read_attributes(reader, type, values, capacity, !shared);
 }
 
 static void read_fields(const struct reader *reader, uint64_t object, const struct heap_type *type)
@@ -570,6 +586,9 @@ static void read_body(const struct reader *reader, uint64_t object, const struct
         break;
     case KIND_LRU_CACHE:
         read_lru_cache(reader, object);
+        break;
+    case KIND_ELEMENT:
+        read_element(reader, object);
         break;
     case KIND_MODULE:
         read_module(reader, object);

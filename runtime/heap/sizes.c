@@ -8,10 +8,20 @@
 
 #define POINTER        8u
 #define BYTES_HEAD     33u /* of an empty bytes object */
+#define OPCACHE_ENTRY  32u
 #define DEQUE_BLOCK    528u
 #define DEQUE_ITEMS    64u
 #define DEQUE_LEFT     40u
 #define DEQUE_RIGHT    48u
+/* arraymodule.c, _struct.c, _elementtree.c: the same in every version. */
+#define ARRAY_ALLOCATED    32u
+#define ARRAY_DESCRIPTION  40u /* {char typecode; int itemsize;...} */
+#define STRUCT_CODES       32u
+#define STRUCT_CODE        32u
+#define ELEMENT_EXTRA      40u
+#define ELEMENT_EXTRA_SIZE 64u
+#define ELEMENT_ALLOCATED  16u
+#define ELEMENT_CHILDREN   24u
 #define ODICT_NODE     32u
 #define ODICT_FASTSIZE 24u
 #define SHARED_SPLIT   2 /* dk_kind */
@@ -75,7 +85,7 @@ uint64_t heap_size_of_int(struct heap *heap, uint64_t object, const struct heap_
 {
     uint64_t digits = heap_item_count(heap, object, type);
 
-    if (heap->layout.minor >= 12 && !digits)
+    if (heap->layout.minor >= 11 && !digits)
         digits = 1;
     return heap->layout.integer.digits + digits * 4;
 }
@@ -172,6 +182,44 @@ uint64_t heap_size_of_ordered_dict(struct heap *heap, uint64_t object, const str
     return heap_size_of_dict(heap, object, type) + fast * POINTER + used * ODICT_NODE;
 }
 
+/* -------------------------------------------------------------- modules */
+
+/* array.array: items elsewhere, as many as there is room for. */
+uint64_t heap_size_of_array(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    uint64_t description = heap_image_u64(heap->image, object + ARRAY_DESCRIPTION);
+    uint64_t size = (uint64_t)type->basicsize;
+    uint32_t width = 0;
+
+    if (heap_read(heap, description + 4, &width, sizeof(width)) && width <= 16)
+        size += heap_image_u64(heap->image, object + ARRAY_ALLOCATED) * width;
+    return size;
+}
+
+/* struct.Struct: an entry per item of the format, and one that ends them. */
+uint64_t heap_size_of_struct(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    uint64_t codes = heap_image_u64(heap->image, object + STRUCT_CODES);
+    uint64_t count = 1;
+
+    while (heap_image_u64(heap->image, codes + (count - 1) * STRUCT_CODE) && count < 1 << 20)
+        count++;
+    return (uint64_t)type->basicsize + (codes ? count * STRUCT_CODE : 0);
+}
+
+/* ElementTree's: attributes and children are in a block of their own. */
+uint64_t heap_size_of_element(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    uint64_t extra = heap_image_u64(heap->image, object + ELEMENT_EXTRA);
+    uint64_t size = (uint64_t)type->basicsize;
+
+    if (extra)
+        size += ELEMENT_EXTRA_SIZE;
+    if (extra && heap_image_u64(heap->image, extra + ELEMENT_CHILDREN) != extra + ELEMENT_CHILDREN + POINTER)
+        size += heap_image_u64(heap->image, extra + ELEMENT_ALLOCATED) * POINTER;
+    return size;
+}
+
 /* ------------------------------------------------------- types and code */
 
 uint64_t heap_size_of_type(struct heap *heap, uint64_t object, const struct heap_type *type)
@@ -189,14 +237,41 @@ uint64_t heap_size_of_type(struct heap *heap, uint64_t object, const struct heap
     return size;
 }
 
+/* Up to 3.10: the cells that are arguments, and caches for opcodes that ran often. */
+static uint64_t size_of_old_code(struct heap *heap, uint64_t object)
+{
+    const struct heap_layout *layout = &heap->layout;
+    uint64_t cells = heap_image_u64(heap->image, object + layout->code.cellvars);
+    uint64_t size = layout->code.size;
+
+    if (heap_image_u64(heap->image, object + layout->code.cell2arg) && cells)
+        size += ob_size(heap, cells) * POINTER;
+    if (heap_image_u64(heap->image, object + layout->code.opcache))
+        size += ob_size(heap, heap_image_u64(heap->image, object + layout->code.code)) / 2 +
+                (uint64_t)heap_image_u8(heap->image, object + layout->code.opcache_size) * OPCACHE_ENTRY;
+    return size;
+}
+
 uint64_t heap_size_of_code(struct heap *heap, uint64_t object, const struct heap_type *type)
 {
+    if (heap->layout.minor <= 10)
+        return size_of_old_code(heap, object);
     return (general(heap, object, type) + POINTER - 1) & ~UINT64_C(7);
 }
 
 uint64_t heap_size_of_frame(struct heap *heap, uint64_t object, const struct heap_type *type)
 {
-    return general(heap, object, type);
+    const struct heap_layout *layout = &heap->layout;
+
+    if (layout->frame.code == OFF_NONE)
+        return general(heap, object, type);
+    uint64_t code = heap_image_u64(heap->image, object + layout->frame.code);
+    uint64_t words = heap_image_u32(heap->image, code + layout->code.nlocals) +
+                     (uint64_t)heap_image_u32(heap->image, code + layout->code.stacksize);
+    uint64_t cells = heap_image_u64(heap->image, code + layout->code.cellvars);
+    uint64_t frees = heap_image_u64(heap->image, code + layout->code.freevars);
+    words += (cells ? ob_size(heap, cells) : 0) + (frees ? ob_size(heap, frees) : 0);
+    return (uint64_t)type->basicsize + (words - 1) * POINTER; /* one word is in basicsize */
 }
 
 uint64_t heap_size_of_generator(struct heap *heap, uint64_t object, const struct heap_type *type)
@@ -206,12 +281,12 @@ uint64_t heap_size_of_generator(struct heap *heap, uint64_t object, const struct
 
 /* ------------------------------------------------------------------ all */
 
-/* 3.12 counts static types as if the collector's head stood before them. */
+/* 3.11 and 3.12 count static types as if the collector's head stood before them. */
 static bool is_collected(struct heap *heap, uint64_t object, const struct heap_type *type)
 {
     if (!(type->flags & TYPE_HAVE_GC))
         return false;
-    return heap->layout.minor == 12 || type->kind != KIND_TYPE ||
+    return heap->layout.minor == 11 || heap->layout.minor == 12 || type->kind != KIND_TYPE ||
            heap_image_u64(heap->image, object + heap->layout.type.flags) & TYPE_HEAPTYPE;
 }
 

@@ -154,7 +154,7 @@ static bool add_field(struct heap *heap, uint32_t offset, enum heap_edge_kind ki
     return true;
 }
 
-static bool reads(struct heap *heap, uint64_t address, void *to, size_t size)
+bool heap_read(struct heap *heap, uint64_t address, void *to, size_t size)
 {
     const unsigned char *bytes = heap_image_get(heap->image, address, size);
 
@@ -181,7 +181,7 @@ static void label_members(struct heap *heap, struct heap_type *type, const unsig
     unsigned char row[64];
 
     for (int i = 0; member && i < MEMBERS_MAX; i++, member += layout->member.size) {
-        if (layout->member.size > sizeof(row) || !reads(heap, member, row, layout->member.size) || !load_u64(row))
+        if (layout->member.size > sizeof(row) || !heap_read(heap, member, row, layout->member.size) || !load_u64(row))
             return;
         int32_t kind;
         memcpy(&kind, row + layout->member.type, sizeof(kind));

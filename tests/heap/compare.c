@@ -140,6 +140,8 @@ static void compare_edges(struct heap *heap, uint64_t from)
         if (j == ours.count || (i < theirs.count && theirs.items[i] < ours.items[j])) {
             snprintf(name, sizeof(name), "%s -> %s", type_name(heap, from), type_name(heap, theirs.items[i]));
             count_up(&lost, name, from);
+            if (getenv("COMPARE_VERBOSE") && strstr(name, getenv("COMPARE_VERBOSE")))
+                printf("lost: %s 0x%" PRIx64 " 0x%" PRIx64 "\n", name, from, theirs.items[i]);
             i++;
         } else if (i == theirs.count || ours.items[j] < theirs.items[i]) {
             snprintf(name, sizeof(name), "%s -> %s", type_name(heap, from), type_name(heap, ours.items[j]));
@@ -267,7 +269,7 @@ int main(int argc, char **argv)
     print_tallies(&refcounts, 20);
     print_tallies(&sizes, 30);
     print_tallies(&lost, 30);
-    print_tallies(&more, 30);
+    print_tallies(&more, 300);
     print_tallies(&extra, 30);
     if (argc > 3)
         write_addresses(heap, argv[3]);
