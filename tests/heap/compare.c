@@ -2,8 +2,8 @@
 /*
  * Reads a stopped process's heap and compares it with what the oracle wrote.
  * usage: compare PID ORACLE-FILE [ADDRESSES]
- * Prints one line of counts, then what differs, by type. With ADDRESSES, all our
- * objects go there, for the oracle to judge.
+ * Prints one line of counts, then what differs, by type. With ADDRESSES, our
+ * objects that the oracle hasn't go there, for it to judge.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ struct tallies {
 static struct tallies missing = {.what = "missing object"}, refcounts = {.what = "refcount differs"},
                       sizes = {.what = "size differs"}, lost = {.what = "missing edge"},
                       more = {.what = "edge that the oracle hasn't"}, wrong_type = {.what = "type differs"},
-                      extra = {.what = "object that the oracle hasn't"};
+                      extra = {.what = "object that the oracle hasn't"}, orphans = {.what = "object that nobody holds"};
 
 static void count_up(struct tallies *tallies, const char *name, uint64_t example)
 {
@@ -184,7 +184,50 @@ static void read_all(FILE *file, void *to, size_t size)
     }
 }
 
-static void compare(struct heap *heap, FILE *file)
+struct degrees {
+    struct heap *heap;
+    uint32_t *in; /* by node: references to it that we found */
+};
+
+static void count_reference(void *context, const struct heap_edge *edge)
+{
+    struct degrees *degrees = context;
+    uint32_t node = heap_find(degrees->heap, edge->target);
+
+    if (node != HEAP_NONE)
+        degrees->in[node]++;
+}
+
+static void count_root(void *context, const struct heap_root *root)
+{
+    struct degrees *degrees = context;
+    uint32_t node = heap_find(degrees->heap, root->target);
+
+    if (node != HEAP_NONE)
+        degrees->in[node]++;
+}
+
+/* Objects that the oracle hasn't and that nothing holds, by what we found: to be looked at. */
+static void count_orphans(struct heap *heap, const unsigned char *seen)
+{
+    struct degrees degrees = {heap, calloc(heap_count(heap) + 1, sizeof(uint32_t))};
+
+    for (uint32_t i = 0; i < heap_count(heap); i++)
+        heap_visit_edges(heap, i, count_reference, &degrees);
+    heap_visit_roots(heap, count_root, &degrees);
+    for (uint32_t i = 0; i < heap_count(heap); i++)
+        if (!seen[i] && !degrees.in[i])
+            count_up(&orphans, heap_get_type(heap, heap_get_node(heap, i).type).name, heap_get_node(heap, i).address);
+    free(degrees.in);
+}
+
+static void write_extra(FILE *extras, uint64_t address)
+{
+    if (extras)
+        fwrite(&address, sizeof(address), 1, extras);
+}
+
+static void compare(struct heap *heap, FILE *file, FILE *extras)
 {
     char magic[8];
     uint64_t head[2], edge[2], from = 0;
@@ -209,25 +252,16 @@ static void compare(struct heap *heap, FILE *file)
     }
     compare_edges(heap, from);
     for (uint32_t i = 0; i < heap_count(heap); i++)
-        if (!seen[i])
+        if (!seen[i]) {
             count_up(&extra, heap_get_type(heap, heap_get_node(heap, i).type).name, heap_get_node(heap, i).address);
+            write_extra(extras, heap_get_node(heap, i).address);
+        }
+    count_orphans(heap, seen);
     free(seen);
     printf("objects %" PRIu64 " missing %" PRIu64 " types %" PRIu64 " refcounts %" PRIu64 " sizes %" PRIu64 " edges %" PRIu64
-           " lost %" PRIu64 " more %" PRIu64 " extra %" PRIu64 "\n",
+           " lost %" PRIu64 " more %" PRIu64 " extra %" PRIu64 " orphans %" PRIu64 "\n",
            head[0], missing.total, wrong_type.total, refcounts.total, sizes.total, head[1], lost.total, more.total,
-           extra.total);
-}
-
-static void write_addresses(struct heap *heap, const char *path)
-{
-    FILE *file = fopen(path, "wb");
-
-    for (uint32_t i = 0; file && i < heap_count(heap); i++) {
-        uint64_t address = heap_get_node(heap, i).address;
-        fwrite(&address, sizeof(address), 1, file);
-    }
-    if (file)
-        fclose(file);
+           extra.total, orphans.total);
 }
 
 int main(int argc, char **argv)
@@ -257,8 +291,11 @@ int main(int argc, char **argv)
     FILE *file = fopen(argv[2], "rb");
     if (!file)
         return 1;
-    compare(heap, file);
+    FILE *extras = argc > 3 ? fopen(argv[3], "wb") : NULL;
+    compare(heap, file, extras);
     fclose(file);
+    if (extras)
+        fclose(extras);
     const struct heap_report *report = heap_get_report(heap);
     printf("nodes %u bytes %" PRIu64 " pools %" PRIu64 " torn %" PRIu64 " tracked %" PRIu64 " broken %" PRIu64
            " image %" PRIu64 " copy %.3f build %.3f allocator %s\n",
@@ -271,8 +308,7 @@ int main(int argc, char **argv)
     print_tallies(&lost, 30);
     print_tallies(&more, 300);
     print_tallies(&extra, 30);
-    if (argc > 3)
-        write_addresses(heap, argv[3]);
+    print_tallies(&orphans, 30);
     heap_destroy(heap);
     heap_image_deinit(&image);
     free(spans);

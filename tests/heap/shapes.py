@@ -334,16 +334,22 @@ for name in sys.argv[3:]:
         print("no", error, file=sys.stderr)
 
 
-def idle(event):
+def idle(begun, event):
     local = ["of a waiting thread"]
+    begun.set()
     event.wait()
     return local
 
 
-wait = threading.Event()
-thread = threading.Thread(target=idle, args=(wait,), daemon=True)
+begun, wait = threading.Event(), threading.Event()
+thread = threading.Thread(target=idle, args=(begun, wait), daemon=True)
 thread.start()
+begun.wait()
 import oracle  # noqa: E402
 
 oracle.dump(sys.argv[2])
+if "tracemalloc" in sys._xoptions:
+    count, live, rest = oracle.judge(sys.argv[2] + ".extra")
+    with open(sys.argv[2] + ".verdict", "w") as file:
+        json.dump([count, live, rest], file)
 wait.set()
