@@ -92,7 +92,7 @@ static void close_over(struct heap *heap)
 
     for (size_t i = 0; i < heap->image->count && !heap->out_of_memory; i++)
         follow_range(heap, &heap->image->ranges[i], &visitor);
-    heap_visit_roots(heap, follow_root, &visitor);
+    heap_read_roots(heap, follow_root, &visitor);
     follow_stack(heap, &visitor);
     for (uint64_t word = 0; word < heap->bit_words; word++)
         heap->bits[word] |= heap->late[word];

@@ -132,8 +132,9 @@ struct heap_root {
     uint64_t target;
     uint64_t holder; /* address of the frame, thread state, variable... */
     uint64_t code;   /* a frame's code object, or 0 */
-    uint64_t name;   /* a frame's variable: its name, or 0 */
-    uint64_t number;
+    uint64_t name;   /* a frame's variable: its name, a str, or 0 */
+    const char *label; /* another part of a frame; or NULL */
+    uint64_t number;   /* offset in the holder, or place in the frame */
 };
 
 typedef void heap_root_fn(void *context, const struct heap_root *root);

@@ -177,7 +177,13 @@ void heap_read_object(struct heap *heap, uint64_t object, uint32_t type, struct 
 /* A frame of 3.11+. */
 void heap_read_iframe(struct heap *heap, uint64_t frame, struct heap_visitor *visitor);
 
-/* containers.c: what readers and sizes both need of dicts */
+/* roots.c: frames, threads and interpreters; targets may be anything */
+void heap_read_roots(struct heap *heap, heap_root_fn *fn, void *context);
+
+/* names.c: one code point in at most 4 bytes; what can't be printed is '?' */
+size_t heap_put_utf8(char *to, uint32_t code);
+
+/* sizes.c: what readers need of dicts too */
 struct heap_dict_keys {
     uint64_t entries; /* address of the first */
     uint64_t count;   /* of entries used */

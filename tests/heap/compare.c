@@ -216,8 +216,11 @@ static void count_orphans(struct heap *heap, const unsigned char *seen)
         heap_visit_edges(heap, i, count_reference, &degrees);
     heap_visit_roots(heap, count_root, &degrees);
     for (uint32_t i = 0; i < heap_count(heap); i++)
-        if (!seen[i] && !degrees.in[i])
+        if (!seen[i] && !degrees.in[i]) {
+            if (getenv("COMPARE_VERBOSE"))
+                printf("orphan: 0x%" PRIx64 "\n", heap_get_node(heap, i).address);
             count_up(&orphans, heap_get_type(heap, heap_get_node(heap, i).type).name, heap_get_node(heap, i).address);
+        }
     free(degrees.in);
 }
 
