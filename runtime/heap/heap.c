@@ -104,7 +104,10 @@ static void fill_node(struct heap *heap, uint32_t number, uint64_t address)
 {
     const unsigned char *bytes = heap_image_get(heap->image, address, heap->layout.object.size);
     struct heap_refcount refcount = heap_read_refcount(heap, bytes);
-    uint32_t type = heap_type_at(heap, heap_image_u64(heap->image, address + heap->layout.object.type));
+    uint64_t type_at;
+
+    memcpy(&type_at, bytes + heap->layout.object.type, sizeof(type_at));
+    uint32_t type = heap_type_at(heap, type_at);
     uint64_t size = heap_size_of(heap, address, &heap->types[type]);
 
     heap->addresses[number] = address;
@@ -147,7 +150,6 @@ static struct error *number_nodes(struct heap *heap)
     for (size_t i = 0; i < heap->image->count; i++)
         fill_range(heap, &heap->image->ranges[i], &number);
     heap->report.objects = heap->count;
-    heap_mark_generations(heap);
     return NULL;
 }
 

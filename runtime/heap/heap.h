@@ -66,6 +66,9 @@ struct heap_node {
 uint32_t heap_count(const struct heap *heap);
 struct heap_node heap_get_node(const struct heap *heap, uint32_t number);
 
+/* Fills in the nodes' generations: HEAP_GENERATION_NONE before. */
+void heap_read_generations(struct heap *heap);
+
 /* The number of the node at an address, or HEAP_NONE. */
 uint32_t heap_find(const struct heap *heap, uint64_t address);
 

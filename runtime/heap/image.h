@@ -41,7 +41,7 @@ struct heap_image {
     size_t count;
     uint32_t **index;       /* [address >> 34][address >> 20 & 16383]: the first range that ends behind it, plus 1 */
     uint64_t missing;       /* bytes that were left out, for want of room or because they couldn't be read */
-    struct heap_range last; /* that an address was found in: most are found there again */
+    const struct heap_range *last; /* that an address was found in: most are found there again */
 };
 
 /* The spans that objects can be in: private, writable, readable. With a pid (not
@@ -72,16 +72,16 @@ const struct heap_range *heap_image_find(const struct heap_image *image, uint64_
 /* The bytes at an address, NULL when they aren't all in one range. */
 static inline const unsigned char *heap_image_get(struct heap_image *image, uint64_t address, uint64_t size)
 {
-    uint64_t at = address - image->last.start;
+    const struct heap_range *range = image->last;
 
-    if (address < image->last.start || at >= image->last.size) {
-        const struct heap_range *range = heap_image_find(image, address);
+    if (address - range->start >= range->size) {
+        range = heap_image_find(image, address);
         if (!range)
             return NULL;
-        image->last = *range;
-        at = address - range->start;
+        image->last = range;
     }
-    return size <= image->last.size - at ? image->bytes + image->last.local + at : NULL;
+    uint64_t at = address - range->start;
+    return size <= range->size - at ? image->bytes + range->local + at : NULL;
 }
 
 /* One word; 0 where there is none. */

@@ -120,15 +120,54 @@ struct heap_refcount {
     bool immortal, alive;
 };
 
+/* 3.14+: 32 bits of count, 16 of overflow, 16 of flags. A free list links through these words from 3.13 on. */
+static inline struct heap_refcount heap_split_refcount(uint64_t word)
+{
+    uint32_t count = (uint32_t)word;
+    bool immortal = count >= UINT32_C(1) << 31;
+
+    return (struct heap_refcount){count, immortal, count && !(word >> 32 & 0xffff)};
+}
+
+static inline struct heap_refcount heap_read_refcount(struct heap *heap, const unsigned char *object)
+{
+    unsigned minor = heap->layout.minor;
+    uint64_t word;
+
+    memcpy(&word, object + heap->layout.object.refcount, sizeof(word));
+    if (minor >= 14)
+        return heap_split_refcount(word);
+    if (minor >= 12) /* immortal by the sign of the low half */
+        return (struct heap_refcount){(uint32_t)word, (int32_t)word < 0, word && word <= UINT32_MAX};
+    return (struct heap_refcount){word > UINT32_MAX ? UINT32_MAX : (uint32_t)word,
+                                  minor == 11 && word >= 999999900 && word <= 1100000000,
+                                  word && word < UINT64_C(1) << 40};
+}
+
 /* types.c */
 
+#define HEAP_TYPE_CACHE 8192u
+
+static inline uint32_t heap_hash_address(uint64_t address)
+{
+    return (uint32_t)((address >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 40);
+}
+
+/* The same as heap_type_at(), when the last answers don't tell. */
+uint32_t heap_type_search(struct heap *heap, uint64_t address);
+
 /* The number of the type at an address, or HEAP_NONE when that is no type. */
-uint32_t heap_type_at(struct heap *heap, uint64_t address);
+static inline uint32_t heap_type_at(struct heap *heap, uint64_t address)
+{
+    uint32_t slot = heap_hash_address(address) % HEAP_TYPE_CACHE;
+
+    return heap->type_cache[slot].address == address ? heap->type_cache[slot].number : heap_type_search(heap, address);
+}
+
 /* From the image, or where it has none from memory. False when neither can. */
 bool heap_read(struct heap *heap, uint64_t address, void *to, size_t size);
 struct error *heap_types_init(struct heap *heap) __attribute__((warn_unused_result));
 void heap_types_deinit(struct heap *heap);
-struct heap_refcount heap_read_refcount(struct heap *heap, const unsigned char *object);
 
 /* known.c */
 const struct heap_known_type *heap_find_known_type(const char *name, bool is_static);
@@ -141,9 +180,16 @@ bool heap_next_name(const struct heap_layout *layout, const char *type, size_t *
 
 /* Is there a live object? Its type's number, or HEAP_NONE. */
 uint32_t heap_check_object(struct heap *heap, uint64_t address);
-bool heap_has(const struct heap *heap, uint32_t position);
-/* Takes an object in; false when it was there. */
-bool heap_add(struct heap *heap, uint32_t position);
+static inline bool heap_has(const struct heap *heap, uint32_t position)
+{
+    return heap->bits[position / 64] >> position % 64 & 1;
+}
+
+/* Takes an object in. */
+static inline void heap_add(struct heap *heap, uint32_t position)
+{
+    heap->bits[position / 64] |= UINT64_C(1) << position % 64;
+}
 /* Bytes that the object takes from its address on, at least. */
 uint64_t heap_extent(struct heap *heap, uint64_t object, const struct heap_type *type);
 uint64_t heap_item_count(struct heap *heap, uint64_t object, const struct heap_type *type);
@@ -161,9 +207,8 @@ extern const struct heap_allocator heap_pymalloc;
 struct error *heap_read_interpreters(struct heap *heap) __attribute__((warn_unused_result));
 /* Is a collection under way? Before anything looks at the collector's heads. */
 void heap_read_collecting(struct heap *heap);
-/* Adds all tracked objects; notes the generations with `mark` once nodes are numbered. */
+/* Adds all tracked objects. */
 struct error *heap_add_tracked(struct heap *heap) __attribute__((warn_unused_result));
-void heap_mark_generations(struct heap *heap);
 
 /* readers.c */
 

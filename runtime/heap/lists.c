@@ -81,7 +81,7 @@ static uint64_t find_heads(struct heap *heap, uint64_t interpreter)
     return 0;
 }
 
-typedef void tracked_fn(struct heap *heap, uint32_t position, unsigned generation);
+typedef void tracked_fn(struct heap *heap, uint64_t object, uint32_t position, unsigned generation);
 
 /* Walks one list; false when it breaks off. */
 static bool walk_list(struct heap *heap, uint64_t head, unsigned generation, tracked_fn *fn)
@@ -89,13 +89,17 @@ static bool walk_list(struct heap *heap, uint64_t head, unsigned generation, tra
     uint64_t previous = head, steps = heap->image->size / 32;
 
     for (uint64_t at = heap_image_u64(heap->image, head) & POINTER; at != head; steps--) {
-        uint32_t position = heap_image_position(heap->image, at + HEAD);
-        if (!steps || position == HEAP_NO_POSITION ||
-            (heap_image_u64(heap->image, at + 8) & POINTER) != (previous & POINTER))
+        const unsigned char *bytes = at % 8 ? NULL : heap_image_get(heap->image, at, HEAD + 8);
+        uint64_t links[2];
+        if (!steps || !bytes)
             return false;
-        fn(heap, position, generation);
+        memcpy(links, bytes, sizeof(links));
+        if ((links[1] & POINTER) != (previous & POINTER))
+            return false;
+        uint32_t position = (uint32_t)((uint64_t)(bytes + HEAD - heap->image->bytes) / 8);
+        fn(heap, at + HEAD, position, generation);
         previous = at;
-        at = heap_image_u64(heap->image, at) & POINTER;
+        at = links[0] & POINTER;
         if (at == (head & POINTER))
             return true;
     }
@@ -119,24 +123,21 @@ static uint64_t walk_all(struct heap *heap, tracked_fn *fn)
     return broken;
 }
 
-static void add_tracked(struct heap *heap, uint32_t position, unsigned generation)
+static void add_tracked(struct heap *heap, uint64_t object, uint32_t position, unsigned generation)
 {
     (void)generation;
-    uint64_t address = heap_image_address(heap->image, position);
-
     heap->report.tracked++;
-    if (!heap_has(heap, position) && heap_check_object(heap, address) != HEAP_NONE)
+    if (!heap_has(heap, position) && heap_check_object(heap, object) != HEAP_NONE)
         heap_add(heap, position);
 }
 
-static void mark_generation(struct heap *heap, uint32_t position, unsigned generation)
+static void mark_generation(struct heap *heap, uint64_t object, uint32_t position, unsigned generation)
 {
-    uint32_t node;
+    (void)position;
+    uint32_t node = heap_find(heap, object);
 
-    if (!heap_has(heap, position))
-        return;
-    node = heap_find(heap, heap_image_address(heap->image, position));
-    heap->flags[node] = (uint8_t)((heap->flags[node] & ~NODE_GENERATION) | generation);
+    if (node != HEAP_NONE)
+        heap->flags[node] = (uint8_t)((heap->flags[node] & ~NODE_GENERATION) | generation);
 }
 
 void heap_read_collecting(struct heap *heap)
@@ -158,7 +159,7 @@ struct error *heap_add_tracked(struct heap *heap)
     return NULL;
 }
 
-void heap_mark_generations(struct heap *heap)
+void heap_read_generations(struct heap *heap)
 {
     walk_all(heap, mark_generation);
 }

@@ -120,18 +120,3 @@ uint32_t heap_check_object(struct heap *heap, uint64_t address)
         return HEAP_NONE;
     return heap_image_get(heap->image, address, heap_extent(heap, address, type)) ? number : HEAP_NONE;
 }
-
-bool heap_has(const struct heap *heap, uint32_t position)
-{
-    return heap->bits[position / 64] >> position % 64 & 1;
-}
-
-bool heap_add(struct heap *heap, uint32_t position)
-{
-    uint64_t bit = UINT64_C(1) << position % 64;
-
-    if (heap->bits[position / 64] & bit)
-        return false;
-    heap->bits[position / 64] |= bit;
-    return true;
-}

@@ -8,7 +8,6 @@
 
 #include "runtime/heap/internal.h"
 
-#define CACHE_SIZE   8192u
 #define NAME_MAX_    512
 #define CHAIN_MAX    16
 #define BASES_MAX    100
@@ -29,36 +28,6 @@ static uint64_t load_u64(const unsigned char *from)
 
     memcpy(&value, from, sizeof(value));
     return value;
-}
-
-static uint32_t hash_address(uint64_t address)
-{
-    return (uint32_t)((address >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 40);
-}
-
-/* ------------------------------------------------------- reference counts */
-
-/* 3.14+: 32 bits of count, 16 of overflow, 16 of flags. A free list links through these words from 3.13 on. */
-static struct heap_refcount split_refcount(uint64_t word)
-{
-    uint32_t count = (uint32_t)word;
-    bool immortal = count >= UINT32_C(1) << 31;
-
-    return (struct heap_refcount){count, immortal, count && !(word >> 32 & 0xffff)};
-}
-
-struct heap_refcount heap_read_refcount(struct heap *heap, const unsigned char *object)
-{
-    uint64_t word = load_u64(object + heap->layout.object.refcount);
-    unsigned minor = heap->layout.minor;
-
-    if (minor >= 14)
-        return split_refcount(word);
-    if (minor >= 12) /* immortal by the sign of the low half */
-        return (struct heap_refcount){(uint32_t)word, (int32_t)word < 0, word && word <= UINT32_MAX};
-    return (struct heap_refcount){word > UINT32_MAX ? UINT32_MAX : (uint32_t)word,
-                                  minor == 11 && word >= 999999900 && word <= 1100000000,
-                                  word && word < UINT64_C(1) << 40};
 }
 
 /* -------------------------------------------------------------- checks */
@@ -82,7 +51,7 @@ static char *read_name(struct heap *heap, uint64_t address)
     if (!address)
         return NULL;
     if (bytes) {
-        const struct heap_range *range = &heap->image->last;
+        const struct heap_range *range = heap->image->last;
         uint64_t left = range->size - (address - range->start);
         size_t room = left < sizeof(name) - 1 ? (size_t)left : sizeof(name) - 1;
         memcpy(name, bytes, room);
@@ -117,7 +86,7 @@ static bool leads_to_type(struct heap *heap, uint64_t type)
 /* Up to 3.8 some static types of builtin modules never get ready: no type of their own. */
 static bool is_unready_static(struct heap *heap, const unsigned char *bytes)
 {
-    return heap->layout.minor <= 9 && heap->image->last.statics && !load_u64(bytes + heap->layout.object.type) &&
+    return heap->layout.minor <= 9 && heap->image->last->statics && !load_u64(bytes + heap->layout.object.type) &&
            load_u64(bytes + heap->layout.object.refcount) >= 1 &&
            load_u64(bytes + heap->layout.object.refcount) < 1 << 24;
 }
@@ -317,7 +286,7 @@ static bool read_type(struct heap *heap, uint64_t address, struct heap_type *typ
 static void table_put(struct heap *heap, uint32_t number)
 {
     uint32_t mask = heap->type_table_size - 1;
-    uint32_t at = hash_address(heap->types[number].address) & mask;
+    uint32_t at = heap_hash_address(heap->types[number].address) & mask;
 
     while (heap->type_table[at])
         at = (at + 1) & mask;
@@ -349,7 +318,7 @@ static uint32_t table_find(const struct heap *heap, uint64_t address)
 {
     uint32_t mask = heap->type_table_size - 1;
 
-    for (uint32_t at = hash_address(address) & mask; heap->type_table[at]; at = (at + 1) & mask)
+    for (uint32_t at = heap_hash_address(address) & mask; heap->type_table[at]; at = (at + 1) & mask)
         if (heap->types[heap->type_table[at] - 1].address == address)
             return heap->type_table[at] - 1;
     return HEAP_NONE;
@@ -373,12 +342,9 @@ static uint32_t add_type(struct heap *heap, uint64_t address)
     return heap->type_count++;
 }
 
-uint32_t heap_type_at(struct heap *heap, uint64_t address)
+uint32_t heap_type_search(struct heap *heap, uint64_t address)
 {
-    uint32_t slot = hash_address(address) % CACHE_SIZE;
-
-    if (heap->type_cache[slot].address == address)
-        return heap->type_cache[slot].number;
+    uint32_t slot = heap_hash_address(address) % HEAP_TYPE_CACHE;
     uint32_t number = table_find(heap, address);
     if (number == HEAP_NONE)
         number = add_type(heap, address);
@@ -403,10 +369,10 @@ static struct error *find_type_type(struct heap *heap)
 
 struct error *heap_types_init(struct heap *heap)
 {
-    heap->type_cache = calloc(CACHE_SIZE, sizeof(*heap->type_cache));
+    heap->type_cache = calloc(HEAP_TYPE_CACHE, sizeof(*heap->type_cache));
     if (!heap->type_cache || !table_grow(heap))
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the table of types");
-    for (uint32_t i = 0; i < CACHE_SIZE; i++)
+    for (uint32_t i = 0; i < HEAP_TYPE_CACHE; i++)
         heap->type_cache[i].number = HEAP_NONE;
     struct error *error = find_type_type(heap);
     if (error)
