@@ -36,6 +36,7 @@ enum heap_kind {
     KIND_INT,
     KIND_BYTEARRAY,
     KIND_ELEMENT,
+    KIND_NDARRAY,
 };
 
 /* A field of a type's instances that may hold a reference. */
@@ -228,6 +229,16 @@ void heap_read_roots(struct heap *heap, heap_root_fn *fn, void *context);
 /* names.c: one code point in at most 4 bytes; what can't be printed is '?' */
 size_t heap_put_utf8(char *to, uint32_t code);
 
+/* ndarray.c: numpy's arrays */
+struct heap_ndarray {
+    uint64_t data;
+    uint64_t items;    /* 0 where it owns none */
+    uint64_t itemsize; /* 0 where it can't be told */
+    uint32_t dimensions;
+    bool of_objects;   /* the items are references */
+};
+bool heap_read_ndarray(struct heap *heap, uint64_t object, struct heap_ndarray *array);
+
 /* sizes.c: what readers need of dicts too */
 struct heap_dict_keys {
     uint64_t entries; /* address of the first */
@@ -245,6 +256,6 @@ typedef uint64_t heap_size_fn(struct heap *heap, uint64_t object, const struct h
 heap_size_fn heap_size_of_int, heap_size_of_str, heap_size_of_list, heap_size_of_dict, heap_size_of_set,
     heap_size_of_bytearray, heap_size_of_type, heap_size_of_code, heap_size_of_frame, heap_size_of_generator,
     heap_size_of_deque, heap_size_of_ordered_dict, heap_size_of_tuple, heap_size_of_array, heap_size_of_struct,
-    heap_size_of_element;
+    heap_size_of_element, heap_size_of_ndarray;
 
 #endif

@@ -39,6 +39,7 @@ static const struct heap_known_type known_types[] = {
     {"method-wrapper", KIND_NAMED, NULL},
     {"method_descriptor", KIND_NAMED, NULL},
     {"module", KIND_MODULE, NULL},
+    {"numpy.ndarray", KIND_NDARRAY, heap_size_of_ndarray},
     {"set", KIND_SET, heap_size_of_set},
     {"slice", KIND_NAMED, NULL},
     {"str", KIND_STR, heap_size_of_str},

@@ -217,6 +217,14 @@ static void read_element(const struct reader *reader, uint64_t object)
                heap_image_u64(reader->image, extra + ELEMENT_LENGTH), HEAP_EDGE_INDEX);
 }
 
+static void read_ndarray(const struct reader *reader, uint64_t object)
+{
+    struct heap_ndarray array;
+
+    if (heap_read_ndarray(reader->heap, object, &array) && array.of_objects)
+        emit_items(reader, array.data, array.items, HEAP_EDGE_INDEX);
+}
+
 /* ---------------------------------------------------------------- types */
 
 static void read_cached_keys(const struct reader *reader, uint64_t object)
@@ -592,6 +600,9 @@ static void read_body(const struct reader *reader, uint64_t object, const struct
         break;
     case KIND_MODULE:
         read_module(reader, object);
+        break;
+    case KIND_NDARRAY:
+        read_ndarray(reader, object);
         break;
     case KIND_ANY:
         read_any_items(reader, object, type);

@@ -195,7 +195,8 @@ static bool is_special_word(const struct heap_type *type, int64_t offset)
 /* The words from where the builtin part ends (for KIND_ANY: from the object's head on). */
 static void compile_words(struct heap *heap, struct heap_type *type)
 {
-    uint32_t from = type->kind == KIND_ANY ? heap->layout.object.size : type->solid_size;
+    bool all = type->kind == KIND_ANY || type->kind == KIND_NDARRAY;
+    uint32_t from = all ? heap->layout.object.size : type->solid_size;
 
     if (type->kind == KIND_LRU_CACHE) /* its first words are the ring's root, whose links aren't counted */
         from = heap->layout.object.size + 16;
