@@ -98,8 +98,8 @@ objects: $(OBJECTS)
 
 ## check: unit tests, then live tests on every Python found (makes build/sid first)
 .PHONY: check
-check: build/deps-check.stamp $(BUILD)/safepoint unit sid
-	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(JOBS) $(PYTEST_ARGS)
+check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/heap/compare unit sid
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live tests/heap -n $(JOBS) $(PYTEST_ARGS)
 
 ## unit: the unit tests alone
 .PHONY: unit

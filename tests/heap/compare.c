@@ -3,7 +3,7 @@
  * Reads a stopped process's heap and compares it with what the oracle wrote.
  * usage: compare PID ORACLE-FILE [ADDRESSES]
  * Prints one line of counts, then what differs, by type. With ADDRESSES, our
- * objects that the oracle hasn't go there, for it to judge.
+ * objects that neither the oracle has nor anything holds go there, for it to judge.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -140,8 +140,6 @@ static void compare_edges(struct heap *heap, uint64_t from)
         if (j == ours.count || (i < theirs.count && theirs.items[i] < ours.items[j])) {
             snprintf(name, sizeof(name), "%s -> %s", type_name(heap, from), type_name(heap, theirs.items[i]));
             count_up(&lost, name, from);
-            if (getenv("COMPARE_VERBOSE") && strstr(name, getenv("COMPARE_VERBOSE")))
-                printf("lost: %s 0x%" PRIx64 " 0x%" PRIx64 "\n", name, from, theirs.items[i]);
             i++;
         } else if (i == theirs.count || ours.items[j] < theirs.items[i]) {
             snprintf(name, sizeof(name), "%s -> %s", type_name(heap, from), type_name(heap, ours.items[j]));
@@ -208,7 +206,7 @@ static void count_root(void *context, const struct heap_root *root)
 }
 
 /* Objects that the oracle hasn't and that nothing holds, by what we found: to be looked at. */
-static void count_orphans(struct heap *heap, const unsigned char *seen)
+static void count_orphans(struct heap *heap, const unsigned char *seen, FILE *suspects)
 {
     struct degrees degrees = {heap, calloc(heap_count(heap) + 1, sizeof(uint32_t))};
 
@@ -217,20 +215,15 @@ static void count_orphans(struct heap *heap, const unsigned char *seen)
     heap_visit_roots(heap, count_root, &degrees);
     for (uint32_t i = 0; i < heap_count(heap); i++)
         if (!seen[i] && !degrees.in[i]) {
-            if (getenv("COMPARE_VERBOSE"))
-                printf("orphan: 0x%" PRIx64 "\n", heap_get_node(heap, i).address);
-            count_up(&orphans, heap_get_type(heap, heap_get_node(heap, i).type).name, heap_get_node(heap, i).address);
+            uint64_t address = heap_get_node(heap, i).address;
+            count_up(&orphans, heap_get_type(heap, heap_get_node(heap, i).type).name, address);
+            if (suspects)
+                fwrite(&address, sizeof(address), 1, suspects);
         }
     free(degrees.in);
 }
 
-static void write_extra(FILE *extras, uint64_t address)
-{
-    if (extras)
-        fwrite(&address, sizeof(address), 1, extras);
-}
-
-static void compare(struct heap *heap, FILE *file, FILE *extras)
+static void compare(struct heap *heap, FILE *file, FILE *suspects)
 {
     char magic[8];
     uint64_t head[2], edge[2], from = 0;
@@ -255,11 +248,9 @@ static void compare(struct heap *heap, FILE *file, FILE *extras)
     }
     compare_edges(heap, from);
     for (uint32_t i = 0; i < heap_count(heap); i++)
-        if (!seen[i]) {
+        if (!seen[i])
             count_up(&extra, heap_get_type(heap, heap_get_node(heap, i).type).name, heap_get_node(heap, i).address);
-            write_extra(extras, heap_get_node(heap, i).address);
-        }
-    count_orphans(heap, seen);
+    count_orphans(heap, seen, suspects);
     free(seen);
     printf("objects %" PRIu64 " missing %" PRIu64 " types %" PRIu64 " refcounts %" PRIu64 " sizes %" PRIu64 " edges %" PRIu64
            " lost %" PRIu64 " more %" PRIu64 " extra %" PRIu64 " orphans %" PRIu64 "\n",
@@ -294,11 +285,11 @@ int main(int argc, char **argv)
     FILE *file = fopen(argv[2], "rb");
     if (!file)
         return 1;
-    FILE *extras = argc > 3 ? fopen(argv[3], "wb") : NULL;
-    compare(heap, file, extras);
+    FILE *suspects = argc > 3 ? fopen(argv[3], "wb") : NULL;
+    compare(heap, file, suspects);
     fclose(file);
-    if (extras)
-        fclose(extras);
+    if (suspects)
+        fclose(suspects);
     const struct heap_report *report = heap_get_report(heap);
     printf("nodes %u bytes %" PRIu64 " pools %" PRIu64 " torn %" PRIu64 " tracked %" PRIu64 " broken %" PRIu64
            " image %" PRIu64 " copy %.3f build %.3f allocator %s\n",

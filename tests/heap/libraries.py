@@ -83,7 +83,6 @@ import oracle  # noqa: E402
 
 print("loaded", *loaded, file=sys.stderr)
 oracle.dump(sys.argv[2])
-if "tracemalloc" in sys._xoptions:
-    count, live, rest = oracle.judge(sys.argv[2] + ".extra")
-    with open(sys.argv[2] + ".verdict", "w") as file:
-        json.dump([count, live, rest], file)
+verdict = json.dumps(oracle.judge(sys.argv[2] + ".suspects"))
+with open(sys.argv[2] + ".verdict", "w") as file:
+    file.write(verdict)
