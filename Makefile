@@ -159,7 +159,7 @@ lint-scripts:
 ## format: clang-format over the C sources
 .PHONY: format
 format: build/deps-lint.stamp
-	clang-format -i $(SOURCES) $(wildcard attach/*.h attach/arch/*.h runtime/*.h inject/*.h protocol/*.h cli/*.h tests/unit/*.[ch])
+	clang-format -i $(SOURCES) $(wildcard attach/*.h attach/arch/*.h runtime/*.h runtime/heap/*.h inject/*.h protocol/*.h cli/*.h tests/unit/*.[ch] tests/heap/*.c)
 
 ## bench: latency, pause and memory, beside sys.remote_exec and others, on one busy target
 .PHONY: bench

@@ -7,7 +7,7 @@
 
 const struct cli_command *const cli_commands[] = {
     &cli_command_ps,      &cli_command_info, &cli_command_exec, &cli_command_stats,
-    &cli_command_console, &cli_command_help, NULL,
+    &cli_command_heap,    &cli_command_console, &cli_command_help, NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name)
@@ -39,6 +39,15 @@ static const char help_request_options[] =
     "  --channel auto|passed|directory\n"
     "                        how the answer comes: a socket passed, or one in a private directory\n";
 
+static const char help_heap_options[] =
+    "  --by type|module|size|generation\n"
+    "  --sort bytes|count|refs|name\n"
+    "  --min SIZE            only rows of at least so many bytes (64K, 10M)\n"
+    "  --match PATTERN       only rows whose name fits, as 'app.*'\n"
+    "  -n NUMBER             so many rows\n"
+    "  --max-memory SIZE     copy no more than this; what is left out makes the answer partial\n"
+    "  --no-pause            read the process as it runs\n";
+
 static const char help_statuses[] =
     "0 done, 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
     "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 130 interrupted.\n";
@@ -50,8 +59,9 @@ static void help_print_common(void)
 
 static void help_print_options(const struct cli_command *command)
 {
-    fprintf(cli_output, "\nOptions:\n%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
-            command->takes & CLI_TAKES_REQUEST ? help_request_options : "");
+    fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
+            command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
+            command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
 }
 
 static void help_print_command(const struct cli_command *command)

@@ -15,13 +15,19 @@
 #define MAIN_TIMEOUT_MS 10000
 
 enum { OPTION_THREAD = 256, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
-       OPTION_VERSION };
+       OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE };
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"no-wake", no_argument, NULL, OPTION_NO_WAKE},
     {"channel", required_argument, NULL, OPTION_CHANNEL},
+    {"by", required_argument, NULL, OPTION_BY},
+    {"sort", required_argument, NULL, OPTION_SORT},
+    {"min", required_argument, NULL, OPTION_MIN},
+    {"match", required_argument, NULL, OPTION_MATCH},
+    {"max-memory", required_argument, NULL, OPTION_MAX_MEMORY},
+    {"no-pause", no_argument, NULL, OPTION_NO_PAUSE},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -56,6 +62,48 @@ static bool main_is_target(const char *word)
     return word[0] && word[strspn(word, "0123456789")] == '\0';
 }
 
+static struct error *main_take_size(const char *option, const char *value, uint64_t *bytes)
+{
+    if (cli_parse_size(value, bytes))
+        return NULL;
+    return error_create(ERROR_USAGE, "4096, 64K, 10M, 2G", "--%s %s is no size", option, value);
+}
+
+/* The options of heap. */
+static struct error *main_take_heap_option(struct cli_options *options, int option, const char *value)
+{
+    static const char *const by[] = {"type", "module", "size", "generation", NULL};
+    static const char *const sorts[] = {"bytes", "count", "refs", "name", NULL};
+    struct error *error;
+    char *end;
+    int choice;
+
+    switch (option) {
+    case OPTION_BY:
+        if (!(error = main_choice("by", value, by, &choice)))
+            options->heap.by = (enum cli_heap_by)choice;
+        return error;
+    case OPTION_SORT:
+        if (!(error = main_choice("sort", value, sorts, &choice)))
+            options->heap.sort = (enum cli_heap_sort)choice;
+        return error;
+    case OPTION_MIN:
+        return main_take_size("min", value, &options->heap.min);
+    case OPTION_MAX_MEMORY:
+        return main_take_size("max-memory", value, &options->heap.max_memory);
+    case OPTION_MATCH:
+        options->heap.match = value;
+        return NULL;
+    case 'n':
+        options->heap.limit = strtoul(value, &end, 10);
+        if (main_is_target(value) && !*end && options->heap.limit)
+            return NULL;
+        return error_create(ERROR_USAGE, NULL, "-n %s is no number of rows", value);
+    default: /* --no-pause */
+        return NULL;
+    }
+}
+
 static struct error *main_take_option(struct cli_options *options, int option, const char *value, int *seen)
 {
     static const char *const channels[] = {"auto", "passed", "directory", NULL};
@@ -85,6 +133,15 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         if (!(error = main_choice("channel", value, channels, &choice)))
             options->channel = (enum cli_channel)choice;
         return error;
+    case OPTION_BY:
+    case OPTION_SORT:
+    case OPTION_MIN:
+    case OPTION_MATCH:
+    case OPTION_MAX_MEMORY:
+    case OPTION_NO_PAUSE:
+    case 'n':
+        *seen |= CLI_TAKES_HEAP;
+        return main_take_heap_option(options, option, value);
     case OPTION_COLOR:
         if (!(error = main_choice("color", value, colors, &choice)))
             options->color = (enum cli_color)choice;
@@ -192,8 +249,9 @@ static struct error *main_check_words(const struct cli_options *options, int see
         return NULL;
     if (seen & ~command->takes)
         error = error_create(ERROR_USAGE, NULL, "%s doesn't take %s", command->name,
-                             (seen & ~command->takes) == CLI_TAKES_CODE ? "-c and -e"
-                                                                        : "--thread, --timeout, --no-wake, --channel");
+                             seen & ~command->takes & CLI_TAKES_HEAP   ? "--by, --sort, --min, --match, -n, --max-memory"
+                             : seen & ~command->takes & CLI_TAKES_CODE ? "-c and -e"
+                                                                       : "--thread, --timeout, --no-wake, --channel");
     else if (options->script_count && !(command->takes & CLI_TAKES_CODE))
         error = error_create(ERROR_USAGE, NULL, "%s takes nothing behind --", command->name);
     else if (options->count < command->words_min)
@@ -215,7 +273,7 @@ static struct error *main_parse(struct cli_options *options, int argc, char **ar
     options->script_words = argv + own + (own < argc);
     options->script_count = own < argc ? argc - own - 1 : 0;
     opterr = 0;
-    while ((option = getopt_long(own, argv, ":c:e:o:qv", main_options, NULL)) != -1) {
+    while ((option = getopt_long(own, argv, ":c:e:n:o:qv", main_options, NULL)) != -1) {
         const char *value = option == '?' || option == ':' ? argv[optind - 1] : optarg;
         struct error *error = main_take_option(options, option, value, &seen);
         if (error)

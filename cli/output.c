@@ -115,6 +115,29 @@ bool cli_parse_duration(const char *text, int64_t *milliseconds)
     return false;
 }
 
+bool cli_parse_size(const char *text, uint64_t *bytes)
+{
+    static const char units[] = "KMGT";
+    char *end;
+
+    if (!isdigit((unsigned char)text[0]))
+        return false;
+    errno = 0;
+    double value = strtod(text, &end);
+    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    for (const char *at = units; unit && at <= unit; at++)
+        value *= 1024;
+    end += unit != NULL;
+    if (unit && *end == 'i')
+        end++;
+    if (*end == 'B')
+        end++;
+    if (errno || *end || !(value < 1e18))
+        return false;
+    *bytes = (uint64_t)value;
+    return true;
+}
+
 struct error *cli_parse_pid(const char *text, pid_t *pid)
 {
     char *end;

@@ -102,8 +102,8 @@ enum heap_edge_kind {
 
 struct heap_edge {
     enum heap_edge_kind kind;
-    uint64_t target;   /* address */
-    uint64_t name;     /* address of the object that names it, or 0 */
+    uint64_t target; /* address */
+    uint64_t name;   /* address of the object that names it, or 0 */
     uint64_t number;
     const char *label; /* or NULL; owned by the heap */
     bool counted;      /* the target's refcount has it in */
@@ -133,9 +133,9 @@ enum heap_root_kind {
 struct heap_root {
     enum heap_root_kind kind;
     uint64_t target;
-    uint64_t holder; /* address of the frame, thread state, variable... */
-    uint64_t code;   /* a frame's code object, or 0 */
-    uint64_t name;   /* a frame's variable: its name, a str, or 0 */
+    uint64_t holder;   /* address of the frame, thread state, variable... */
+    uint64_t code;     /* a frame's code object, or 0 */
+    uint64_t name;     /* a frame's variable: its name, a str, or 0 */
     const char *label; /* another part of a frame; or NULL */
     uint64_t number;   /* offset in the holder, or place in the frame */
 };

@@ -119,29 +119,28 @@ struct error *heap_spans_find(const struct maps *maps, pid_t pid, struct heap_sp
 /* -------------------------------------------------------------- image */
 
 /* Statics are small and everything starts from them: they come first when not all fits. */
-static void choose_spans(const struct heap_span *spans, size_t count, uint64_t max_bytes, bool *chosen,
+static void choose_spans(const struct heap_span *spans, size_t count, uint64_t max_bytes, uint64_t *taken,
                          struct heap_image *image)
 {
     for (int statics = 1; statics >= 0; statics--)
         for (size_t i = 0; i < count; i++) {
+            uint64_t left = (max_bytes - image->size) & ~(uint64_t)(PAGE - 1);
             if (spans[i].statics != (statics == 1))
                 continue;
-            chosen[i] = spans[i].size <= max_bytes - image->size;
-            if (chosen[i])
-                image->size += spans[i].size;
-            else
-                image->missing += spans[i].size;
+            taken[i] = spans[i].size <= left ? spans[i].size : left;
+            image->size += taken[i];
+            image->missing += spans[i].size - taken[i];
         }
 }
 
-static void add_range(struct heap_image *image, const struct heap_span *span, uint64_t local)
+static void add_range(struct heap_image *image, const struct heap_span *span, uint64_t size, uint64_t local)
 {
     struct heap_range *last = image->count ? &image->ranges[image->count - 1] : NULL;
 
     if (last && last->start + last->size == span->start && last->statics == span->statics)
-        last->size += span->size;
+        last->size += size;
     else
-        image->ranges[image->count++] = (struct heap_range){span->start, span->size, local, span->statics};
+        image->ranges[image->count++] = (struct heap_range){span->start, size, local, span->statics};
 }
 
 static struct error *index_range(struct heap_image *image, uint32_t number)
@@ -161,15 +160,15 @@ static struct error *index_range(struct heap_image *image, uint32_t number)
 }
 
 static struct error *fill_image(struct heap_image *image, const struct heap_span *spans, size_t count,
-                                const bool *chosen)
+                                const uint64_t *taken)
 {
     uint64_t local = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (!chosen[i])
+        if (!taken[i])
             continue;
-        add_range(image, &spans[i], local);
-        local += spans[i].size;
+        add_range(image, &spans[i], taken[i], local);
+        local += taken[i];
     }
     image->last = image->ranges; /* there is room for one more than there are */
     for (size_t i = 0; i < image->count; i++) {
@@ -188,19 +187,18 @@ static struct error *fill_image(struct heap_image *image, const struct heap_span
     return NULL;
 }
 
-struct error *heap_image_init(struct heap_image *image, const struct heap_span *spans, size_t count,
-                              uint64_t max_bytes)
+struct error *heap_image_init(struct heap_image *image, const struct heap_span *spans, size_t count, uint64_t max_bytes)
 {
     *image = (struct heap_image){0};
-    scoped_free bool *chosen = calloc(count + 1, sizeof(*chosen));
+    scoped_free uint64_t *taken = calloc(count + 1, sizeof(*taken));
     image->ranges = calloc(count + 1, sizeof(*image->ranges));
     image->index = calloc(TOP_COUNT, sizeof(*image->index));
-    if (!chosen || !image->ranges || !image->index) {
+    if (!taken || !image->ranges || !image->index) {
         heap_image_deinit(image);
         return out_of_memory("the index of memory");
     }
-    choose_spans(spans, count, max_bytes && max_bytes < IMAGE_MAX ? max_bytes : IMAGE_MAX, chosen, image);
-    struct error *error = fill_image(image, spans, count, chosen);
+    choose_spans(spans, count, max_bytes && max_bytes < IMAGE_MAX ? max_bytes : IMAGE_MAX, taken, image);
+    struct error *error = fill_image(image, spans, count, taken);
     if (error)
         heap_image_deinit(image);
     return error;

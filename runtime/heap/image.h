@@ -39,8 +39,8 @@ struct heap_image {
     uint64_t size;
     struct heap_range *ranges; /* by rising address; neighbours are one where both are of a kind */
     size_t count;
-    uint32_t **index;       /* [address >> 34][address >> 20 & 16383]: the first range that ends behind it, plus 1 */
-    uint64_t missing;       /* bytes that were left out, for want of room or because they couldn't be read */
+    uint32_t **index; /* [address >> 34][address >> 20 & 16383]: the first range that ends behind it, plus 1 */
+    uint64_t missing; /* bytes that were left out, for want of room or because they couldn't be read */
     const struct heap_range *last; /* that an address was found in: most are found there again */
 };
 
@@ -52,8 +52,8 @@ struct error *heap_spans_find(const struct maps *maps, pid_t pid, struct heap_sp
 
 /* Takes memory for a copy of the spans (by rising address), at most max_bytes of it (0:
  * no bound): what is too much is missing. Reads nothing yet. */
-struct error *heap_image_init(struct heap_image *image, const struct heap_span *spans, size_t count,
-                              uint64_t max_bytes) __attribute__((warn_unused_result));
+struct error *heap_image_init(struct heap_image *image, const struct heap_span *spans, size_t count, uint64_t max_bytes)
+    __attribute__((warn_unused_result));
 
 /* Touches the memory that was taken, so that reading is as fast as it can be: to be
  * done while the target still runs. */

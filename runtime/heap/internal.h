@@ -53,9 +53,9 @@ struct heap_type {
     uint64_t base;
     int64_t basicsize, itemsize, dictoffset, weaklistoffset;
     enum heap_kind kind;
-    uint32_t solid_size; /* basicsize of the builtin that `kind` is about */
+    uint32_t solid_size;   /* basicsize of the builtin that `kind` is about */
     uint32_t hidden_items; /* of a struct sequence: all of its items */
-    uint32_t prefix;     /* bytes before the object in its block */
+    uint32_t prefix;       /* bytes before the object in its block */
     uint32_t fields, field_count;
     char *name;   /* tp_name */
     char *module; /* NULL until it is asked for */
@@ -92,7 +92,7 @@ struct heap {
     struct {
         uint64_t address;
         uint32_t number; /* HEAP_NONE: no type */
-    } *type_cache;       /* the last answers, by a hash of the address */
+    } * type_cache;      /* the last answers, by a hash of the address */
     struct heap_field *fields;
     uint32_t field_count, field_room;
 
@@ -235,7 +235,7 @@ struct heap_ndarray {
     uint64_t items;    /* 0 where it owns none */
     uint64_t itemsize; /* 0 where it can't be told */
     uint32_t dimensions;
-    bool of_objects;   /* the items are references */
+    bool of_objects; /* the items are references */
 };
 bool heap_read_ndarray(struct heap *heap, uint64_t object, struct heap_ndarray *array);
 

@@ -14,7 +14,10 @@ struct said {
     size_t to;   /* in struct heap_layout */
 };
 
-#define SAID(from, to) {offsetof(struct layout, heap.from), offsetof(struct heap_layout, to)}
+#define SAID(from, to)                                                       \
+    {                                                                        \
+        offsetof(struct layout, heap.from), offsetof(struct heap_layout, to) \
+    }
 
 static const struct said said_fields[] = {
     SAID(modules, interpreter.modules),

@@ -32,10 +32,10 @@ struct heap_layout {
     bool debug_build, free_threaded;
     const struct heap_name *names; /* ended by a NULL type */
 
-    struct { /* PyInterpreterState (3.8: generations and collecting count from _PyRuntime) */
-        uint32_t generations; /* gc.generations[0], the other two follow generation_stride apart */
+    struct {                        /* PyInterpreterState (3.8: generations and collecting count from _PyRuntime) */
+        uint32_t generations;       /* gc.generations[0], the other two follow generation_stride apart */
         uint32_t generation_stride; /* sizeof(struct gc_generation) */
-        uint32_t permanent_after; /* from generations[0] to permanent_generation */
+        uint32_t permanent_after;   /* from generations[0] to permanent_generation */
         uint32_t collecting;
         uint32_t modules;
         uint32_t sysdict;
@@ -43,12 +43,12 @@ struct heap_layout {
         uint32_t obmalloc; /* 3.12+: its obmalloc state */
     } interpreter;
 
-    struct { /* struct _obmalloc_state and what is the same in the file-static one before 3.12 */
+    struct {               /* struct _obmalloc_state and what is the same in the file-static one before 3.12 */
         uint32_t indirect; /* 3.13+: interpreter.obmalloc is a pointer */
-        uint32_t arenas; /* struct arena_object * */
+        uint32_t arenas;   /* struct arena_object * */
         uint32_t maxarenas;
         uint32_t arena_size; /* bytes */
-        uint32_t pool_size; /* bytes */
+        uint32_t pool_size;  /* bytes */
     } obmalloc;
 
     struct { /* PyThreadState */
@@ -182,7 +182,7 @@ struct heap_layout {
         uint32_t code;
         uint32_t localsplus;
         uint32_t valuestack;
-        uint32_t stacktop; /* 3.8, 3.9: PyObject **; in iframe, up to 3.13: int */
+        uint32_t stacktop;   /* 3.8, 3.9: PyObject **; in iframe, up to 3.13: int */
         uint32_t stackdepth; /* 3.10: int */
         uint32_t data;
         uint32_t frame;
@@ -196,9 +196,9 @@ struct heap_layout {
         uint32_t builtins;
         uint32_t locals;
         uint32_t frame_obj;
-        uint32_t stacktop; /* 3.8, 3.9: PyObject **; in iframe, up to 3.13: int */
+        uint32_t stacktop;     /* 3.8, 3.9: PyObject **; in iframe, up to 3.13: int */
         uint32_t stackpointer; /* 3.14+ */
-        uint32_t owner; /* char */
+        uint32_t owner;        /* char */
         uint32_t localsplus;
     } iframe;
 

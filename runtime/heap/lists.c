@@ -153,7 +153,7 @@ void heap_read_collecting(struct heap *heap)
 struct error *heap_add_tracked(struct heap *heap)
 {
     heap->report.broken_lists = walk_all(heap, add_tracked);
-    if (!heap->report.tracked)
+    if (!heap->report.tracked && !heap->image->missing)
         return error_create(ERROR_UNSUPPORTED, "a build whose layout we don't know; please report it",
                             "the collector's lists are not where %s has them, nor near", heap->layout.origin);
     return NULL;

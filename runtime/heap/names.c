@@ -125,8 +125,8 @@ static void name_type(struct heap *heap, struct heap_type *type)
     if (type->flags & TYPE_HEAPTYPE)
         name_heap_type(heap, type, module, name, sizeof(name));
     name_from_tp_name(type, module, name, sizeof(name));
-    snprintf(full, sizeof(full), "%s%s%s", strcmp(module, "builtins") ? module : "", strcmp(module, "builtins") ? "." : "",
-             name);
+    snprintf(full, sizeof(full), "%s%s%s", strcmp(module, "builtins") ? module : "",
+             strcmp(module, "builtins") ? "." : "", name);
     type->module = strdup(module);
     type->full = strdup(full);
 }

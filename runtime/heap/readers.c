@@ -7,23 +7,23 @@
 #include "runtime/heap/internal.h"
 
 /* _collectionsmodule.c and odictobject.c keep these to themselves; the same in every version. */
-#define DEQUE_LEFT_BLOCK  24u
-#define DEQUE_LEFT_INDEX  40u
-#define DEQUE_BLOCK_ITEMS 64u
-#define DEQUE_BLOCK_RIGHT 520u
-#define ODICT_FIRST       0u /* from the end of the dict on */
-#define ODICT_INST_DICT   48u
-#define ODICT_NODE_NEXT   16u
-#define LRU_NEXT          24u /* _functoolsmodule.c: prev, next, hash, key, result */
-#define LRU_KEY           40u
-#define LRU_RESULT        48u
-#define ELEMENT_EXTRA     40u /* _elementtree.c: tag, text, tail, then attrib, length, allocated, children */
-#define ELEMENT_LENGTH    8u
-#define ELEMENT_CHILDREN  24u
-#define STATE_MAX         (1u << 20)
+#define DEQUE_LEFT_BLOCK            24u
+#define DEQUE_LEFT_INDEX            40u
+#define DEQUE_BLOCK_ITEMS           64u
+#define DEQUE_BLOCK_RIGHT           520u
+#define ODICT_FIRST                 0u /* from the end of the dict on */
+#define ODICT_INST_DICT             48u
+#define ODICT_NODE_NEXT             16u
+#define LRU_NEXT                    24u /* _functoolsmodule.c: prev, next, hash, key, result */
+#define LRU_KEY                     40u
+#define LRU_RESULT                  48u
+#define ELEMENT_EXTRA               40u /* _elementtree.c: tag, text, tail, then attrib, length, allocated, children */
+#define ELEMENT_LENGTH              8u
+#define ELEMENT_CHILDREN            24u
+#define STATE_MAX                   (1u << 20)
 #define FRAME_OWNED_BY_FRAME_OBJECT 2
-#define TAG_MASK          UINT64_C(3) /* of a stack reference, 3.14+ */
-#define TAG_UNCOUNTED     UINT64_C(1)
+#define TAG_MASK                    UINT64_C(3) /* of a stack reference, 3.14+ */
+#define TAG_UNCOUNTED               UINT64_C(1)
 
 struct reader {
     struct heap *heap;
@@ -168,8 +168,8 @@ static void read_ordered_dict(const struct reader *reader, uint64_t object)
     read_dict(reader, object);
     emit_label(reader, heap_image_u64(reader->image, rest + ODICT_INST_DICT), "__dict__");
     for (uint64_t i = 0; node && i < left && heap_image_get(reader->image, node, 32); i++) {
-        emit(reader, (struct heap_edge){
-                         .kind = HEAP_EDGE_KEY, .target = heap_image_u64(reader->image, node), .number = i});
+        emit(reader,
+             (struct heap_edge){.kind = HEAP_EDGE_KEY, .target = heap_image_u64(reader->image, node), .number = i});
         node = heap_image_u64(reader->image, node + ODICT_NODE_NEXT);
     }
 }
@@ -235,10 +235,10 @@ static void read_cached_keys(const struct reader *reader, uint64_t object)
     if (!at || !heap_read_dict_keys(reader->heap, at, &keys))
         return;
     for (uint64_t i = 0; i < keys.count; i++)
-        emit(reader, (struct heap_edge){
-                         .kind = HEAP_EDGE_KEY,
-                         .target = heap_image_u64(reader->image, keys.entries + i * keys.stride + keys.key),
-                         .number = i});
+        emit(reader,
+             (struct heap_edge){.kind = HEAP_EDGE_KEY,
+                                .target = heap_image_u64(reader->image, keys.entries + i * keys.stride + keys.key),
+                                .number = i});
 }
 
 static void read_type_object(const struct reader *reader, uint64_t object)
@@ -311,8 +311,9 @@ static void read_code(const struct reader *reader, uint64_t object)
 
 static uint64_t tuple_item(const struct reader *reader, uint64_t tuple, uint64_t index)
 {
-    return index < ob_size(reader, tuple) ? heap_image_u64(reader->image, tuple + reader->layout->tuple.items + index * 8)
-                                          : 0;
+    return index < ob_size(reader, tuple)
+               ? heap_image_u64(reader->image, tuple + reader->layout->tuple.items + index * 8)
+               : 0;
 }
 
 /* The name of a frame's variable: variables, then cells, then free ones. */
@@ -346,12 +347,14 @@ static uint64_t variable_count(const struct reader *reader, uint64_t code)
 }
 
 /* Variables and value stack: `count` words of which the first are the code's variables. */
-static void read_variables(const struct reader *reader, uint64_t code, uint64_t words, uint64_t count, uint64_t variables)
+static void read_variables(const struct reader *reader, uint64_t code, uint64_t words, uint64_t count,
+                           uint64_t variables)
 {
     bool tagged = reader->layout->minor >= 14;
 
     for (uint64_t i = 0; i < count && heap_image_get(reader->image, words + i * 8, 8); i++) {
-        struct heap_edge edge = {.kind = i < variables ? HEAP_EDGE_LOCAL : HEAP_EDGE_STACK, .number = i, .counted = true};
+        struct heap_edge edge = {
+            .kind = i < variables ? HEAP_EDGE_LOCAL : HEAP_EDGE_STACK, .number = i, .counted = true};
         edge.target = heap_image_u64(reader->image, words + i * 8);
         if (tagged) {
             if ((edge.target & TAG_MASK) > TAG_UNCOUNTED) /* a number, no reference */
@@ -432,7 +435,8 @@ static void read_iframe(const struct reader *reader, uint64_t frame)
     emit_label(reader, heap_image_u64(reader->image, frame + layout->iframe.locals), "f_locals");
     emit_label(reader, heap_image_u64(reader->image, frame + layout->iframe.frame_obj), "frame");
     if (variables <= FRAME_WORDS_MAX)
-        read_variables(reader, code, frame + layout->iframe.localsplus, count_words(reader, frame, variables), variables);
+        read_variables(reader, code, frame + layout->iframe.localsplus, count_words(reader, frame, variables),
+                       variables);
 }
 
 static void read_frame(const struct reader *reader, uint64_t object)
@@ -459,7 +463,8 @@ static void read_generator(const struct reader *reader, uint64_t object)
     if (state < (int8_t)layout->generator.frame_cleared)
         read_iframe(reader, object + layout->generator.iframe);
     else if (layout->minor >= 14) /* its code is all that is left */
-        emit_tagged(reader, heap_image_u64(reader->image, object + layout->generator.iframe + layout->iframe.code), "code");
+        emit_tagged(reader, heap_image_u64(reader->image, object + layout->generator.iframe + layout->iframe.code),
+                    "code");
 }
 
 void heap_read_iframe(struct heap *heap, uint64_t frame, struct heap_visitor *visitor)

@@ -6,13 +6,13 @@
  */
 #include "runtime/heap/internal.h"
 
-#define POINTER        8u
-#define BYTES_HEAD     33u /* of an empty bytes object */
-#define OPCACHE_ENTRY  32u
-#define DEQUE_BLOCK    528u
-#define DEQUE_ITEMS    64u
-#define DEQUE_LEFT     40u
-#define DEQUE_RIGHT    48u
+#define POINTER       8u
+#define BYTES_HEAD    33u /* of an empty bytes object */
+#define OPCACHE_ENTRY 32u
+#define DEQUE_BLOCK   528u
+#define DEQUE_ITEMS   64u
+#define DEQUE_LEFT    40u
+#define DEQUE_RIGHT   48u
 /* arraymodule.c, _struct.c, _elementtree.c: the same in every version. */
 #define ARRAY_ALLOCATED    32u
 #define ARRAY_DESCRIPTION  40u /* {char typecode; int itemsize;...} */
@@ -22,9 +22,9 @@
 #define ELEMENT_EXTRA_SIZE 64u
 #define ELEMENT_ALLOCATED  16u
 #define ELEMENT_CHILDREN   24u
-#define ODICT_NODE     32u
-#define ODICT_FASTSIZE 24u
-#define SHARED_SPLIT   2 /* dk_kind */
+#define ODICT_NODE         32u
+#define ODICT_FASTSIZE     24u
+#define SHARED_SPLIT       2 /* dk_kind */
 
 static uint64_t ob_size(struct heap *heap, uint64_t object)
 {
@@ -63,11 +63,12 @@ static bool read_new_keys(struct heap *heap, uint64_t keys, struct heap_dict_key
 
     if (log2_size > 40 || log2_bytes > 43 || kind > SHARED_SPLIT)
         return false;
-    *out = (struct heap_dict_keys){.stride = kind ? 16 : 24, .key = kind ? 0 : 8, .value = kind ? 8 : 16, .general = !kind};
+    *out = (struct heap_dict_keys){
+        .stride = kind ? 16 : 24, .key = kind ? 0 : 8, .value = kind ? 8 : 16, .general = !kind};
     out->count = heap_image_u64(heap->image, keys + layout->dict_keys.nentries);
     out->entries = keys + layout->dict_keys.indices + (UINT64_C(1) << log2_bytes);
-    out->bytes = layout->dict_keys.indices + (UINT64_C(1) << log2_bytes) +
-                 (UINT64_C(1) << log2_size << 1) / 3 * out->stride;
+    out->bytes =
+        layout->dict_keys.indices + (UINT64_C(1) << log2_bytes) + (UINT64_C(1) << log2_size << 1) / 3 * out->stride;
     return out->count <= UINT64_C(1) << log2_size;
 }
 
@@ -75,7 +76,8 @@ bool heap_read_dict_keys(struct heap *heap, uint64_t keys, struct heap_dict_keys
 {
     if (!heap_image_get(heap->image, keys, heap->layout.dict_keys.indices))
         return false;
-    bool known = heap->layout.dict_keys.size != OFF_NONE ? read_old_keys(heap, keys, out) : read_new_keys(heap, keys, out);
+    bool known =
+        heap->layout.dict_keys.size != OFF_NONE ? read_old_keys(heap, keys, out) : read_new_keys(heap, keys, out);
     return known && heap_image_get(heap->image, out->entries, out->count * out->stride);
 }
 
@@ -115,7 +117,8 @@ uint64_t heap_size_of_str(struct heap *heap, uint64_t object, const struct heap_
         return size;
     uint64_t wide = heap_image_u64(heap->image, object + layout->unicode.wstr);
     if (wide && wide != data)
-        size += ((compact && ascii ? length : heap_image_u64(heap->image, object + layout->unicode.wstr_length)) + 1) * 4;
+        size +=
+            ((compact && ascii ? length : heap_image_u64(heap->image, object + layout->unicode.wstr_length)) + 1) * 4;
     return size;
 }
 

@@ -252,8 +252,8 @@ static void compare(struct heap *heap, FILE *file, FILE *suspects)
             count_up(&extra, heap_get_type(heap, heap_get_node(heap, i).type).name, heap_get_node(heap, i).address);
     count_orphans(heap, seen, suspects);
     free(seen);
-    printf("objects %" PRIu64 " missing %" PRIu64 " types %" PRIu64 " refcounts %" PRIu64 " sizes %" PRIu64 " edges %" PRIu64
-           " lost %" PRIu64 " more %" PRIu64 " extra %" PRIu64 " orphans %" PRIu64 "\n",
+    printf("objects %" PRIu64 " missing %" PRIu64 " types %" PRIu64 " refcounts %" PRIu64 " sizes %" PRIu64
+           " edges %" PRIu64 " lost %" PRIu64 " more %" PRIu64 " extra %" PRIu64 " orphans %" PRIu64 "\n",
            head[0], missing.total, wrong_type.total, refcounts.total, sizes.total, head[1], lost.total, more.total,
            extra.total, orphans.total);
 }

@@ -144,7 +144,8 @@ static void write_file(const char *path, struct set *set, const struct walk *wal
     fwrite(head, sizeof(head), 1, file);
     for (size_t i = 0; i < set->count; i++) {
         PyObject *object = set->items[i].object;
-        uint64_t row[4] = {(uintptr_t)object, (uintptr_t)Py_TYPE(object), (uint64_t)object->ob_refcnt, set->items[i].size};
+        uint64_t row[4] = {(uintptr_t)object, (uintptr_t)Py_TYPE(object), (uint64_t)object->ob_refcnt,
+                           set->items[i].size};
         fwrite(row, sizeof(row), 1, file);
     }
     rewind(edges);

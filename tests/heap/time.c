@@ -69,7 +69,8 @@ int main(int argc, char **argv)
                "beyond the image %.1f bytes a node\n",
                heap_count(heap), edges, image.size, prepared - start, copied - prepared, built - copied, walked - built,
                usage.ru_maxrss,
-               ((double)usage.ru_maxrss * 1024 - (double)image.size) / (double)(heap_count(heap) ? heap_count(heap) : 1));
+               ((double)usage.ru_maxrss * 1024 - (double)image.size) /
+                   (double)(heap_count(heap) ? heap_count(heap) : 1));
         heap_destroy(heap);
         heap_image_deinit(&image);
         free(spans);
