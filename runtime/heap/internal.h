@@ -80,7 +80,7 @@ struct heap {
     struct heap_image *image;
     struct heap_layout layout;
     struct heap_report report;
-    uint64_t type_type, object_type; /* PyType_Type; PyBaseObject_Type or 0 */
+    uint64_t type_type; /* PyType_Type */
 
     struct heap_interpreter *interpreters;
     size_t interpreter_count;

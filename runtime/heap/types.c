@@ -354,17 +354,41 @@ uint32_t heap_type_search(struct heap *heap, uint64_t address)
     return number;
 }
 
+static bool is_of_itself(struct heap *heap, uint64_t address)
+{
+    return address % 8 == 0 && heap_image_u64(heap->image, address + heap->layout.object.type) == address;
+}
+
+/* Without symbols: the one static type that is its own type is `type`. */
+static uint64_t search_type_type(struct heap *heap)
+{
+    for (size_t i = 0; i < heap->image->count; i++) {
+        const struct heap_range *range = &heap->image->ranges[i];
+        uint64_t end = range->start + range->size;
+        for (uint64_t at = range->start; range->statics && at + heap->layout.type.size <= end; at += 8) {
+            if (!is_of_itself(heap, at))
+                continue;
+            char *name = read_name(heap, heap_image_u64(heap->image, at + heap->layout.type.name));
+            bool found = name && !strcmp(name, "type");
+            free(name);
+            if (found)
+                return at;
+        }
+    }
+    return 0;
+}
+
 static struct error *find_type_type(struct heap *heap)
 {
     struct image_range range;
 
-    if (!heap->runtime->image || !image_find_symbol(heap->runtime->image, "PyType_Type", &range))
-        return error_create(ERROR_UNSUPPORTED, NULL, "the symbol PyType_Type isn't there");
-    heap->type_type = range.start.value;
-    if (image_find_symbol(heap->runtime->image, "PyBaseObject_Type", &range))
-        heap->object_type = range.start.value;
-    if (heap_image_u64(heap->image, heap->type_type + heap->layout.object.type) != heap->type_type)
-        return error_create(ERROR_UNSUPPORTED, NULL, "PyType_Type is not of its own type");
+    if (heap->runtime->image && image_find_symbol(heap->runtime->image, "PyType_Type", &range) &&
+        is_of_itself(heap, range.start.value))
+        heap->type_type = range.start.value;
+    else
+        heap->type_type = search_type_type(heap);
+    if (!heap->type_type)
+        return error_create(ERROR_UNSUPPORTED, NULL, "PyType_Type isn't in the memory that was read");
     return NULL;
 }
 
