@@ -11,6 +11,11 @@
 
 static const struct heap_allocator *const allocators[] = {&heap_pymalloc};
 
+/* A sound heap has fewer references than words; some are told of twice. Beyond that the target leads us in circles. */
+#define WORK_PER_WORD  4
+#define WORK_LEAST     (UINT64_C(1) << 20)
+#define ITEMS_WHEN_CUT 64
+
 static struct error *out_of_memory(void)
 {
     return error_create(ERROR_SYSTEM, "give less of the heap with --max-memory", "out of memory for the heap's nodes");
@@ -39,6 +44,7 @@ static void follow(struct heap_visitor *visitor, const struct heap_edge *edge, b
     struct heap *heap = visitor->context;
     uint32_t position = heap_image_position(heap->image, edge->target);
 
+    heap->work_left -= heap->work_left > 0;
     if (position == HEAP_NO_POSITION || heap_has(heap, position) || heap->late[position / 64] >> position % 64 & 1)
         return;
     if (checked && heap->pools[position / 512 / 8] >> position / 512 % 8 & 1)
@@ -57,6 +63,10 @@ static void follow_object(struct heap *heap, uint64_t object, struct heap_visito
 
     if (type == HEAP_NONE)
         return;
+    if (!heap->work_left && !heap->report.cut) {
+        heap->report.cut = true;
+        heap->items_max = ITEMS_WHEN_CUT;
+    }
     follow(visitor, &edge, false);
     heap_read_object(heap, object, type, visitor);
 }
@@ -158,6 +168,9 @@ static struct error *number_nodes(struct heap *heap)
 static struct error *take_memory(struct heap *heap)
 {
     heap->bit_words = heap->image->size / 512 + 1;
+    heap->work_left = heap->image->size / 8 * WORK_PER_WORD + WORK_LEAST;
+    heap->steps_left = heap->image->size / 8;
+    heap->items_max = UINT32_MAX;
     heap->bits = calloc(heap->bit_words, sizeof(*heap->bits));
     heap->late = calloc(heap->bit_words, sizeof(*heap->late));
     heap->pools = calloc(heap->image->size / 4096 / 8 + 1, 1);

@@ -44,6 +44,7 @@ struct heap_report {
     uint64_t broken_lists;  /* that didn't link both ways to their end */
     uint64_t missing_bytes; /* of memory that was left out: the answer is partial where it isn't 0 */
     const char *allocator;  /* what most objects were found by: "pymalloc", or "malloc": lists and references alone */
+    bool cut;               /* references made no end, as no sound heap's do: of each object only some were followed */
     bool collecting;        /* a collection was under way: generations are not what they seem */
 };
 const struct heap_report *heap_get_report(const struct heap *heap);

@@ -53,13 +53,13 @@ struct heap_type {
     uint64_t base;
     int64_t basicsize, itemsize, dictoffset, weaklistoffset;
     enum heap_kind kind;
-    uint32_t solid_size;   /* basicsize of the builtin that `kind` is about */
-    uint32_t hidden_items; /* of a struct sequence: all of its items */
-    uint32_t prefix;       /* bytes before the object in its block */
-    uint32_t fields, field_count;
-    char *name;   /* tp_name */
-    char *module; /* NULL until it is asked for */
-    char *full;   /* the qualified name, likewise */
+    uint32_t solid_size;                      /* basicsize of the builtin that `kind` is about */
+    uint32_t hidden_items;                    /* of a struct sequence: all of its items */
+    uint32_t prefix;                          /* bytes before the object in its block */
+    uint32_t fields, field_count, first_word; /* in the heap's; from first_word on those by offset */
+    char *name;                               /* tp_name */
+    char *module;                             /* NULL until it is asked for */
+    char *full;                               /* the qualified name, likewise */
     const struct heap_known_type *known;
 };
 
@@ -110,6 +110,11 @@ struct heap {
     uint32_t *stack; /* positions whose references are still to be followed */
     size_t stack_count, stack_room;
     bool out_of_memory;
+
+    /* Bounds on work, which a target's memory must not decide. */
+    uint64_t work_left;  /* references that may still be followed */
+    uint64_t steps_left; /* along the collector's lists */
+    uint64_t items_max;  /* of one object that are read */
 };
 
 #define NODE_GENERATION 7

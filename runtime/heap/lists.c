@@ -13,7 +13,7 @@
 
 #define GENERATIONS      4 /* 0, 1, 2, permanent */
 #define HEAD             16u
-#define INTERPRETERS_MAX 4096
+#define INTERPRETERS_MAX 1024
 #define SEARCH           1024u
 #define POINTER          (~UINT64_C(3))
 
@@ -86,12 +86,12 @@ typedef void tracked_fn(struct heap *heap, uint64_t object, uint32_t position, u
 /* Walks one list; false when it breaks off. */
 static bool walk_list(struct heap *heap, uint64_t head, unsigned generation, tracked_fn *fn)
 {
-    uint64_t previous = head, steps = heap->image->size / 32;
+    uint64_t previous = head;
 
-    for (uint64_t at = heap_image_u64(heap->image, head) & POINTER; at != head; steps--) {
+    for (uint64_t at = heap_image_u64(heap->image, head) & POINTER; at != head; heap->steps_left--) {
         const unsigned char *bytes = at % 8 ? NULL : heap_image_get(heap->image, at, HEAD + 8);
         uint64_t links[2];
-        if (!steps || !bytes)
+        if (!heap->steps_left || !bytes)
             return false;
         memcpy(links, bytes, sizeof(links));
         if ((links[1] & POINTER) != (previous & POINTER))
@@ -109,6 +109,8 @@ static bool walk_list(struct heap *heap, uint64_t head, unsigned generation, tra
 static uint64_t walk_all(struct heap *heap, tracked_fn *fn)
 {
     uint64_t broken = 0;
+
+    heap->steps_left = heap->image->size / 8;
     size_t count = heap->layout.minor == 8 ? 1 : heap->interpreter_count;
 
     for (size_t i = 0; i < count; i++) {

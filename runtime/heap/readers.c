@@ -44,10 +44,17 @@ static void emit_label(const struct reader *reader, uint64_t target, const char 
     emit(reader, (struct heap_edge){.kind = HEAP_EDGE_FIELD, .target = target, .label = label});
 }
 
+/* A number of a target's, at most as many as we read of one object. */
+static uint64_t bounded(const struct reader *reader, uint64_t count)
+{
+    return count < reader->heap->items_max ? count : reader->heap->items_max;
+}
+
 /* `count` references side by side. */
 static void emit_items(const struct reader *reader, uint64_t items, uint64_t count, enum heap_edge_kind kind)
 {
-    const unsigned char *bytes = count > UINT32_MAX ? NULL : heap_image_get(reader->image, items, count * 8);
+    count = bounded(reader, count);
+    const unsigned char *bytes = heap_image_get(reader->image, items, count * 8);
 
     for (uint64_t i = 0; bytes && i < count; i++) {
         uint64_t target;
@@ -82,8 +89,8 @@ static void read_tuple(const struct reader *reader, uint64_t object, const struc
 static void read_set(const struct reader *reader, uint64_t object)
 {
     uint64_t table = heap_image_u64(reader->image, object + reader->layout->set.table);
-    uint64_t slots = heap_image_u64(reader->image, object + reader->layout->set.mask) + 1;
-    const unsigned char *bytes = slots > UINT32_MAX ? NULL : heap_image_get(reader->image, table, slots * 16);
+    uint64_t slots = bounded(reader, heap_image_u64(reader->image, object + reader->layout->set.mask) + 1);
+    const unsigned char *bytes = heap_image_get(reader->image, table, slots * 16);
 
     for (uint64_t i = 0; bytes && i < slots; i++) {
         uint64_t entry[2]; /* key, hash: -1 stands for a deleted one */
@@ -96,9 +103,10 @@ static void read_set(const struct reader *reader, uint64_t object)
 /* A combined table: keys and values side by side. */
 static void read_entries(const struct reader *reader, const struct heap_dict_keys *keys)
 {
-    const unsigned char *bytes = heap_image_get(reader->image, keys->entries, keys->count * keys->stride);
+    uint64_t count = bounded(reader, keys->count);
+    const unsigned char *bytes = heap_image_get(reader->image, keys->entries, count * keys->stride);
 
-    for (uint64_t i = 0; bytes && i < keys->count; i++, bytes += keys->stride) {
+    for (uint64_t i = 0; bytes && i < count; i++, bytes += keys->stride) {
         uint64_t key, value;
         memcpy(&key, bytes + keys->key, sizeof(key));
         memcpy(&value, bytes + keys->value, sizeof(value));
@@ -113,6 +121,7 @@ static void read_entries(const struct reader *reader, const struct heap_dict_key
 static void read_values(const struct reader *reader, const struct heap_dict_keys *keys, uint64_t values, uint64_t count,
                         enum heap_edge_kind kind, bool counted)
 {
+    count = bounded(reader, count);
     const unsigned char *bytes = heap_image_get(reader->image, values, count * 8);
 
     for (uint64_t i = 0; bytes && i < count; i++) {
@@ -144,7 +153,7 @@ static void read_deque(const struct reader *reader, uint64_t object)
 {
     uint64_t block = heap_image_u64(reader->image, object + DEQUE_LEFT_BLOCK);
     uint64_t index = heap_image_u64(reader->image, object + DEQUE_LEFT_INDEX);
-    uint64_t left = ob_size(reader, object);
+    uint64_t left = bounded(reader, ob_size(reader, object));
 
     for (uint64_t i = 0; i < left; i++, index++) {
         if (index >= DEQUE_BLOCK_ITEMS) {
@@ -163,7 +172,7 @@ static void read_ordered_dict(const struct reader *reader, uint64_t object)
 {
     uint64_t rest = object + reader->layout->dict.size;
     uint64_t node = heap_image_u64(reader->image, rest + ODICT_FIRST);
-    uint64_t left = reader->image->size / 32;
+    uint64_t left = bounded(reader, reader->image->size / 32);
 
     read_dict(reader, object);
     emit_label(reader, heap_image_u64(reader->image, rest + ODICT_INST_DICT), "__dict__");
@@ -187,7 +196,7 @@ static void read_lru_cache(const struct reader *reader, uint64_t object)
 {
     uint64_t link = heap_image_u64(reader->image, object + LRU_NEXT);
 
-    for (uint64_t left = reader->image->size / 32; left && link != object; left--) {
+    for (uint64_t left = bounded(reader, reader->image->size / 32); left && link != object; left--) {
         if (!heap_image_get(reader->image, link, LRU_RESULT + 8))
             return;
         for (uint64_t at = LRU_KEY; at <= LRU_RESULT; at += 8) {
@@ -234,7 +243,7 @@ static void read_cached_keys(const struct reader *reader, uint64_t object)
 
     if (!at || !heap_read_dict_keys(reader->heap, at, &keys))
         return;
-    for (uint64_t i = 0; i < keys.count; i++)
+    for (uint64_t i = 0; i < bounded(reader, keys.count); i++)
         emit(reader,
              (struct heap_edge){.kind = HEAP_EDGE_KEY,
                                 .target = heap_image_u64(reader->image, keys.entries + i * keys.stride + keys.key),
@@ -554,7 +563,8 @@ static void read_any_items(const struct reader *reader, uint64_t object, const s
 {
     uint64_t count = type->itemsize == 8 ? heap_item_count(reader->heap, object, type) : 0;
     uint64_t items = object + (uint64_t)type->basicsize;
-    const unsigned char *bytes = count > UINT32_MAX ? NULL : heap_image_get(reader->image, items, count * 8);
+    count = bounded(reader, count);
+    const unsigned char *bytes = heap_image_get(reader->image, items, count * 8);
 
     for (uint64_t i = 0; bytes && i < count; i++) {
         struct heap_edge edge = {.kind = HEAP_EDGE_INDEX, .number = i, .counted = true};

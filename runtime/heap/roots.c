@@ -19,6 +19,8 @@ struct roots {
     heap_root_fn *fn;
     void *context;
     uint64_t frame, code; /* the frame that is read */
+    uint64_t words_left;  /* of frames that may be read: there are no more than memory has */
+    uint32_t frames_left;
 };
 
 static void emit(const struct roots *roots, struct heap_root root)
@@ -43,9 +45,10 @@ static void emit_words(const struct roots *roots, enum heap_root_kind kind, uint
 
 static void emit_frame_edge(struct heap_visitor *visitor, const struct heap_edge *edge, bool checked)
 {
-    const struct roots *roots = visitor->context;
+    struct roots *roots = visitor->context;
 
     (void)checked;
+    roots->words_left -= roots->words_left > 0;
     emit(roots, (struct heap_root){.kind = HEAP_ROOT_FRAME,
                                    .target = edge->target,
                                    .holder = roots->frame,
@@ -84,7 +87,7 @@ static void emit_frames(struct roots *roots, uint64_t thread)
 
     if (layout->thread_state.frame != OFF_NONE) { /* up to 3.10 frames are objects */
         at = heap_image_u64(roots->image, thread + layout->thread_state.frame);
-        for (uint32_t left = FRAMES_MAX; at && left; left--) {
+        for (; at && roots->frames_left && roots->words_left; roots->frames_left--) {
             uint64_t code = heap_image_u64(roots->image, at + roots->heap->layout.frame.code);
             emit(roots, (struct heap_root){
                             .kind = HEAP_ROOT_FRAME, .target = at, .holder = at, .code = code, .label = "frame"});
@@ -98,7 +101,7 @@ static void emit_frames(struct roots *roots, uint64_t thread)
     } else {
         at = heap_image_u64(roots->image, thread + layout->thread_state.current_frame);
     }
-    for (uint32_t left = FRAMES_MAX; at && left; left--) {
+    for (; at && roots->frames_left && roots->words_left; roots->frames_left--) {
         emit_iframe(roots, at);
         at = heap_image_u64(roots->image, at + roots->heap->layout.iframe.previous);
     }
@@ -193,9 +196,19 @@ static void emit_statics_of(const struct roots *roots, const struct heap_range *
 
 /* ------------------------------------------------------------------ all */
 
+static struct roots make_roots(struct heap *heap, heap_root_fn *fn, void *context)
+{
+    return (struct roots){.heap = heap,
+                          .image = heap->image,
+                          .fn = fn,
+                          .context = context,
+                          .words_left = heap->image->size / 8,
+                          .frames_left = FRAMES_MAX};
+}
+
 void heap_read_roots(struct heap *heap, heap_root_fn *fn, void *context)
 {
-    struct roots roots = {.heap = heap, .image = heap->image, .fn = fn, .context = context};
+    struct roots roots = make_roots(heap, fn, context);
 
     for (size_t i = 0; i < heap->interpreter_count; i++) {
         emit_interpreter(&roots, heap->interpreters[i].address);
@@ -224,7 +237,7 @@ static void pass_known(void *context, const struct heap_root *root)
 
 void heap_visit_roots(struct heap *heap, heap_root_fn *fn, void *context)
 {
-    struct roots roots = {.heap = heap, .image = heap->image, .fn = fn, .context = context};
+    struct roots roots = make_roots(heap, fn, context);
     struct known_roots known = {roots, fn, context};
 
     heap_read_roots(heap, pass_known, &known);

@@ -11,8 +11,9 @@
 #define NAME_MAX_    512
 #define CHAIN_MAX    16
 #define BASES_MAX    100
-#define MEMBERS_MAX  4096
-#define TYPE_SIZE_OF 16 /* a reference count and a type: the least that an object has */
+#define MEMBERS_MAX  1024
+#define FIELDS_MAX   (1u << 22) /* of all types */
+#define TYPE_SIZE_OF 16         /* a reference count and a type: the least that an object has */
 
 static int64_t load_i64(const unsigned char *from)
 {
@@ -109,6 +110,8 @@ static bool is_type(struct heap *heap, uint64_t address)
 
 static bool add_field(struct heap *heap, uint32_t offset, enum heap_edge_kind kind, const char *label)
 {
+    if (heap->field_count == FIELDS_MAX)
+        return false;
     if (heap->field_count == heap->field_room) {
         uint32_t room = heap->field_room ? heap->field_room * 2 : 4096;
         struct heap_field *larger = realloc(heap->fields, room * sizeof(*larger));
@@ -136,6 +139,36 @@ bool heap_read(struct heap *heap, uint64_t address, void *to, size_t size)
     return !error;
 }
 
+/* The type's unnamed word at an offset, or NULL: its words are its last fields, by rising offset. */
+static struct heap_field *find_word(struct heap *heap, const struct heap_type *type, int64_t offset)
+{
+    uint32_t low = type->first_word, high = type->fields + type->field_count;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (heap->fields[middle].offset == offset)
+            return heap->fields[middle].kind == HEAP_EDGE_WORD ? &heap->fields[middle] : NULL;
+        if (heap->fields[middle].offset < offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+static void label_field(struct heap *heap, const struct heap_type *type, int64_t offset, uint64_t name,
+                        enum heap_edge_kind kind)
+{
+    struct heap_field *field = find_word(heap, type, offset);
+    char *label = field ? read_name(heap, name) : NULL;
+
+    if (!label)
+        return;
+    field->kind = (uint8_t)kind;
+    field->label = label;
+    field->owned = true;
+}
+
 static uint32_t hidden_items(const struct heap_type *type, uint32_t items)
 {
     return items > type->hidden_items ? items : type->hidden_items;
@@ -143,13 +176,13 @@ static uint32_t hidden_items(const struct heap_type *type, uint32_t items)
 
 /* Names words of an instance after the members that the type declares (tp_members):
  * for Python classes these are __slots__. */
-static void label_members(struct heap *heap, struct heap_type *type, const unsigned char *bytes, bool slots)
+static void label_members(struct heap *heap, struct heap_type *type, const unsigned char *bytes, bool slots, int *left)
 {
     const struct heap_layout *layout = &heap->layout;
     uint64_t member = load_u64(bytes + layout->type.members);
     unsigned char row[64];
 
-    for (int i = 0; member && i < MEMBERS_MAX; i++, member += layout->member.size) {
+    for (; member && *left > 0; --*left, member += layout->member.size) {
         if (layout->member.size > sizeof(row) || !heap_read(heap, member, row, layout->member.size) || !load_u64(row))
             return;
         int32_t kind;
@@ -159,21 +192,14 @@ static void label_members(struct heap *heap, struct heap_type *type, const unsig
             continue;
         if (type->kind == KIND_TUPLE && offset >= layout->tuple.items && offset < 8192)
             type->hidden_items = hidden_items(type, (uint32_t)(offset - layout->tuple.items) / 8 + 1);
-        for (uint32_t f = type->fields; f < type->fields + type->field_count; f++)
-            if (heap->fields[f].offset == offset && heap->fields[f].kind == HEAP_EDGE_WORD) {
-                char *label = read_name(heap, load_u64(row));
-                if (!label)
-                    continue;
-                heap->fields[f].kind = slots ? HEAP_EDGE_SLOT : HEAP_EDGE_FIELD;
-                heap->fields[f].label = label;
-                heap->fields[f].owned = true;
-            }
+        label_field(heap, type, offset, load_u64(row), slots ? HEAP_EDGE_SLOT : HEAP_EDGE_FIELD);
     }
 }
 
 static void label_from_bases(struct heap *heap, struct heap_type *type)
 {
     uint64_t at = type->address;
+    int left = MEMBERS_MAX;
 
     for (int i = 0; at && i < BASES_MAX; i++) {
         const unsigned char *bytes = heap_image_get(heap->image, at, heap->layout.type.size);
@@ -181,7 +207,7 @@ static void label_from_bases(struct heap *heap, struct heap_type *type)
             return;
         bool slots = load_u64(bytes + heap->layout.type.flags) & TYPE_HEAPTYPE;
         uint64_t base = load_u64(bytes + heap->layout.type.base);
-        label_members(heap, type, bytes, slots);
+        label_members(heap, type, bytes, slots, &left);
         at = base;
     }
 }
@@ -222,6 +248,7 @@ static void compile_fields(struct heap *heap, struct heap_type *type)
             if (!is_special_word(type, field.offset))
                 add_field(heap, field.offset, HEAP_EDGE_FIELD, field.label);
     }
+    type->first_word = heap->field_count;
     compile_words(heap, type);
     type->field_count = heap->field_count - type->fields;
     label_from_bases(heap, type);
