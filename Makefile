@@ -28,6 +28,14 @@ UNIT_TESTS := $(sort $(wildcard tests/unit/test_*.c))
 
 OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o) $(ASSEMBLY:%.S=$(BUILD)/obj/%.o) \
            $(AGENTS:inject/agent/%.py=$(BUILD)/obj/agent/%.o)
+# In build/fault alone: tests/fault/fault.c stands before these. The linker complains when this and that file differ.
+ifeq ($(notdir $(BUILD)),fault)
+FAULT_WRAPS := ptrace process_vm_readv process_vm_writev pread pwrite borrow_chain \
+               malloc calloc realloc reallocarray strdup strndup vasprintf asprintf open_memstream tmpfile \
+               socket bind listen accept4 getsockopt send recv fcntl syscall read fopen opendir open openat
+OBJECTS += $(BUILD)/obj/tests/fault/fault.o
+ALL_LDFLAGS += $(FAULT_WRAPS:%=-Wl,--wrap=%)
+endif
 LIBRARY_OBJECTS := $(filter-out $(BUILD)/obj/cli/main.o,$(OBJECTS))
 UNIT_PROGRAMS := $(UNIT_TESTS:tests/unit/%.c=$(BUILD)/unit/%)
 
@@ -98,8 +106,20 @@ objects: $(OBJECTS)
 
 ## check: unit tests, then live tests on every Python found (makes build/sid first)
 .PHONY: check
-check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/heap/compare unit sid
+check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/heap/compare unit sid faults
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live tests/heap -n $(JOBS) $(PYTEST_ARGS)
+
+## support: how each kind of blocked target is served on every Python found, written to docs/support.md
+.PHONY: support
+support: build/deps-check.stamp $(BUILD)/safepoint sid
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/live/support.py docs/support.md
+
+SOAK_REPORT ?= docs/soak.md
+
+## soak: thousands of requests, kills and signals on every Python found, hours; see tests/soak/soak.py for SOAK_*
+.PHONY: soak
+soak: build/deps-check.stamp $(BUILD)/safepoint sid
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/soak/soak.py $(BUILD)/soak $(SOAK_REPORT)
 
 ## unit: the unit tests alone
 .PHONY: unit
@@ -116,6 +136,11 @@ sid: build/deps-check.stamp
 asan:
 	$(MAKE) BUILD=build/asan CFLAGS='-O1 -g' HARDENING=-fPIE \
 	    EXTRA_CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' check
+
+## faults: a program for the tests, whose calls to the system can be made to fail: build/fault/safepoint
+.PHONY: faults
+faults:
+	@$(MAKE) -s BUILD=$(BUILD)/fault HARDENING=-fPIE all
 
 # Each tests/fuzz/fuzz_NAME.c with libFuzzer, for FUZZ_SECONDS, from and into its corpus.
 FUZZ_SECONDS ?= 60

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "attach/borrow.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "attach/image.h"
 #include "attach/scope.h"
+#include "attach/syscalls.h"
 
 /* What must be free below the frame: the deepest thing run there is a lazily
  * bound call, whose resolver saves the vector registers. */
@@ -18,8 +22,10 @@
  * library's own frames and the caller's. */
 #define BORROW_CALLER_WORDS 64
 
+/* A target can map more files than there is time to search. */
+#define BORROW_SEARCH_NS (UINT64_C(10) * 1000 * 1000 * 1000)
+
 #define BORROW_GET_RSEQ_CONFIGURATION 0x420f
-#define BORROW_OPTION_SUSPEND_SECCOMP (1 << 21)
 
 /* ------------------------------------------------------------ code to use */
 
@@ -63,10 +69,12 @@ static bool borrow_is_libc(const struct map *map)
 
 struct error *borrow_find_code(struct borrow_code *code, const struct process *process, const struct maps *maps)
 {
+    uint64_t until = tracee_clock() + BORROW_SEARCH_NS;
+
     *code = (struct borrow_code){0};
     arch_native.prepare();
     for (int any_file = 0; any_file <= 1; any_file++) {
-        for (size_t i = 0; i < maps->count; i++) {
+        for (size_t i = 0; i < maps->count && tracee_clock() < until; i++) {
             const struct map *map = &maps->entries[i];
 
             if (!map->executable || !map->inode || (!any_file && !borrow_is_libc(map)))
@@ -135,17 +143,41 @@ static struct error *borrow_check_rseq(const struct borrow *borrow)
     return NULL;
 }
 
-/* Under a filter an injected call may kill the process. Suspended, the filter
- * isn't asked; the option ends with our attachment. */
-static struct error *borrow_check_seccomp(const struct borrow *borrow, const struct borrow_limits *limits)
+/* Under a filter a system call of ours may kill the process: its filters are read, and asked before each. */
+static struct error *borrow_read_filters(struct borrow *borrow, const struct borrow_limits *limits)
 {
+    borrow->filters.count = 0;
     if (!limits->seccomp)
         return NULL;
-    if (ptrace(PTRACE_SETOPTIONS, borrow->tracee->tid, 0, (long)BORROW_OPTION_SUSPEND_SECCOMP) == 0)
+    return error_with_hint(seccomp_read(&borrow->filters, borrow->tracee->tid),
+                           "run safepoint as root on the host, outside of any seccomp filter of its own");
+}
+
+enum seccomp_answer borrow_ask(const struct borrow *borrow, long number, const uint64_t arguments[6])
+{
+    return seccomp_ask(&borrow->filters, number, arguments,
+                       borrow->code.places.syscall.value + arch_native.syscall_code.size - 1);
+}
+
+void borrow_deinit(struct borrow *borrow)
+{
+    seccomp_deinit(&borrow->filters);
+}
+
+/* The caller has chosen calls that are allowed; this is the last gate. */
+static struct error *borrow_check_steps(const struct borrow *borrow, const struct arch_step *steps, size_t count)
+{
+    static const uint64_t nothing[6];
+    long refused = borrow_ask(borrow, SYS_rt_sigreturn, nothing) == SECCOMP_ALLOWED ? -1 : SYS_rt_sigreturn;
+
+    for (size_t i = 0; i < count && refused < 0; i++) {
+        if (steps[i].is_syscall && borrow_ask(borrow, (long)steps[i].target, steps[i].arguments) == SECCOMP_DEADLY)
+            refused = (long)steps[i].target;
+    }
+    if (refused < 0)
         return NULL;
-    return error_create(ERROR_UNSUPPORTED, "run safepoint as root on the host, outside of any seccomp filter of its own",
-                        "process %d has a seccomp filter, which may kill it for a system call of ours, and which we "
-                        "may not suspend", borrow->process->pid);
+    return error_create(ERROR_UNSUPPORTED, NULL, "the seccomp filter of process %d would kill it for %s",
+                        borrow->process->pid, syscall_name(refused));
 }
 
 struct error *borrow_read_limits(struct borrow_limits *limits, const struct process *process, pid_t tid)
@@ -210,15 +242,17 @@ struct error *borrow_inspect(struct borrow *borrow, const struct process *proces
     borrow->tracee = tracee;
     borrow->code = *code;
     borrow->blocked_number = -1;
+    borrow->filters.count = 0;
     if (tracee->group_stopped)
         return error_create(ERROR_BUSY, "let it go on first: kill -CONT the process", "process %d is stopped (SIGSTOP)",
                             process->pid);
     if ((error = arch_native.read_state(tracee->tid, &borrow->state)))
         return error;
     borrow->blocked = arch_native.blocked(&borrow->state, &borrow->blocked_number, borrow->blocked_arguments);
+    borrow->blocked_number = syscall_unrestarted(borrow->blocked_number, borrow->blocked_arguments);
     if ((error = borrow_place(borrow, maps)) || (error = borrow_check_rseq(borrow)))
         return error;
-    return borrow_check_seccomp(borrow, limits);
+    return borrow_read_filters(borrow, limits);
 }
 
 /* ------------------------------------------------------------- running */
@@ -237,6 +271,15 @@ static void borrow_build(const struct borrow *borrow, const struct arch_step *st
     arch_native.build_frame(&borrow->state, borrow->frame, &borrow->code.places, resume, bytes);
 }
 
+/* Takes the step back, in the same stop: the thread hasn't run yet, so this is no restoring behind
+ * its back, and our death before it only leaves the chain to be done. */
+static void borrow_point_back(const struct borrow *borrow)
+{
+    struct iovec registers = {(void *)(uintptr_t)borrow->state.registers, borrow->state.register_size};
+
+    ptrace(PTRACE_SETREGSET, borrow->tracee->tid, NT_PRSTATUS, &registers);
+}
+
 struct error *borrow_chain(struct borrow *borrow, const struct arch_step *steps, size_t count,
                            enum arch_resume resume)
 {
@@ -249,12 +292,16 @@ struct error *borrow_chain(struct borrow *borrow, const struct arch_step *steps,
 
     if (!bytes || count > BORROW_STEPS_MAX)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for a frame");
+    if ((error = borrow_check_steps(borrow, steps, count)))
+        return error;
     borrow_build(borrow, steps, count, resume, bytes);
     if ((error = memory_write(&borrow->process->memory, first, bytes, size)) ||
         (error = arch_native.point_at_step(tid, &borrow->state, &steps[0], first, &borrow->code.places)))
         return error;
     /* Only now that the frames are sure to bring the mask back. */
-    if (!steps[0].own_signal_mask && ptrace(PTRACE_SETSIGMASK, tid, sizeof(all_signals), &all_signals) < 0)
-        return error_create_errno(ERROR_SYSTEM, errno, "can't block the signals of thread %d", tid);
-    return NULL;
+    if (!steps[0].own_signal_mask && ptrace(PTRACE_SETSIGMASK, tid, sizeof(all_signals), &all_signals) < 0) {
+        error = error_create_errno(ERROR_SYSTEM, errno, "can't block the signals of thread %d", tid);
+        borrow_point_back(borrow);
+    }
+    return error;
 }

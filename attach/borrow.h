@@ -26,6 +26,7 @@
 #include "attach/arch/arch.h"
 #include "attach/maps.h"
 #include "attach/process.h"
+#include "attach/seccomp.h"
 #include "attach/tracee.h"
 
 #define BORROW_SCRATCH_SIZE 64
@@ -53,6 +54,7 @@ struct borrow {
     uint64_t blocked_arguments[6];
     struct address frame;   /* where the thread's own state will lie */
     struct address scratch; /* for arguments in memory; good until the chain is over */
+    struct seccomp_filters filters; /* of the thread; owned */
 };
 
 /* What the kernel says of a thread that bears on borrowing it; read before it is
@@ -67,10 +69,16 @@ struct error *borrow_read_limits(struct borrow_limits *limits, const struct proc
 /* Reads a stopped thread into `borrow` and says whether it can be borrowed;
  * changes nothing. ERROR_BUSY where it can't be now (in a restartable
  * sequence, no room on its stack, group-stopped), ERROR_UNSUPPORTED where it
- * can't at all (a seccomp filter that we can't suspend). */
+ * can't at all (a seccomp filter that we may not read). */
 struct error *borrow_inspect(struct borrow *borrow, const struct process *process, struct tracee *tracee,
                              const struct maps *maps, const struct borrow_code *code,
                              const struct borrow_limits *limits) __attribute__((warn_unused_result));
+
+/* What the thread's seccomp filters answer to a system call of ours; without any: SECCOMP_ALLOWED. */
+enum seccomp_answer borrow_ask(const struct borrow *borrow, long number, const uint64_t arguments[6]);
+
+/* Ends what borrow_inspect() has read, also after an error; the thread stays as it is. */
+void borrow_deinit(struct borrow *borrow);
 
 /* The files whose code may have made the system call that the thread is blocked in: of
  * each return address outside of the C library in the first words of the stack,

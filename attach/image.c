@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Two sources of one file's bytes: the file itself, or, where it can't be opened, what the
+ * target has loaded of it. The second has no sections and no .symtab; all the rest
+ * reads addresses of the target and does not know the difference.
+ */
 #include "attach/image.h"
 
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libelf.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,19 +17,26 @@
 #include <sys/sysmacros.h>
 
 #include "attach/arch/arch.h"
+#include "attach/dynamic.h"
 #include "attach/scope.h"
+#include "attach/sections.h"
+
+#define IMAGE_SEGMENTS_MAX 128
+/* Machine code that is searched in one file; the largest libpython has a tenth of it. */
+#define IMAGE_CODE_MAX (256ull << 20)
+#define PAGE_MASK 4095ULL
 
 struct image {
-    int fd;
-    Elf *elf;
-    Elf64_Ehdr *header;
-    const Elf64_Phdr *segments;
-    size_t segment_count;
-    uint64_t bias;
+    int fd; /* -1: read from the target's memory */
+    Elf64_Ehdr header;
+    Elf64_Phdr *segments;
+    struct dynamic_span span;
+    struct dynamic dynamic;
+    struct sections sections;
+    struct memory file;          /* the file's segments at the target's addresses */
+    const struct memory *memory; /* that, or the target's */
     char *path;
 };
-
-#define PAGE_MASK 4095ULL
 
 /* -------------------------------------------------------- opening the file */
 
@@ -37,32 +48,49 @@ static bool image_is_same_file(int fd, const struct map *map)
            minor(st.st_dev) == map->device_minor;
 }
 
+/* Opens a path only if a regular file is there: opening another may have an effect
+ * (a device) or wait (a pipe), and what lies at a path is the target's choice. */
+static int image_open_path(const char *path, int flags)
+{
+    scoped_fd int place = open(path, O_PATH | O_CLOEXEC | flags);
+    char again[64];
+    struct stat st;
+
+    if (place < 0 || fstat(place, &st) != 0)
+        return -1;
+    if (!S_ISREG(st.st_mode)) {
+        errno = ENOENT;
+        return -1;
+    }
+    snprintf(again, sizeof(again), "/proc/self/fd/%d", place);
+    return open(again, O_RDONLY | O_CLOEXEC);
+}
+
 /* The ways to the very file that is mapped, best first. /proc/PID/map_files
  * wants CAP_CHECKPOINT_RESTORE; the others are compared by device and inode
  * (an overlay or btrfs may show another device: then the inode must do). */
 static int image_open_file(const struct process *process, const struct map *map)
 {
     char path[PATH_MAX + 64];
+    struct stat st;
 
     snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", process->pid, (unsigned long long)map->start.value,
              (unsigned long long)map->end.value);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = image_open_path(path, 0);
     if (fd >= 0)
         return fd;
     snprintf(path, sizeof(path), "/proc/%d/exe", process->pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    fd = image_open_path(path, 0);
     if (fd >= 0 && image_is_same_file(fd, map))
         return fd;
     if (fd >= 0)
         close(fd);
+    errno = ENOENT;
     if (map->deleted || map->path[0] != '/')
         return -1;
     snprintf(path, sizeof(path), "/proc/%d/root%s", process->pid, map->path);
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return -1;
-    struct stat st;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_ino == map->inode)
+    fd = image_open_path(path, O_NOFOLLOW);
+    if (fd < 0 || (fstat(fd, &st) == 0 && st.st_ino == map->inode))
         return fd;
     close(fd);
     errno = ENOENT;
@@ -82,18 +110,59 @@ static struct error *image_refuse_file(const struct process *process, const stru
                                   "(CAP_CHECKPOINT_RESTORE)", process->pid);
 }
 
-/* --------------------------------------------------------------- the bias */
+/* ------------------------------------------------------------- the segments */
 
-static bool image_read_headers(struct image *image)
+/* The file's bytes, found by the addresses that they have in the target. */
+static struct error *image_file_read(const struct memory *memory, struct address from, void *to, size_t size)
 {
-    size_t count;
+    const struct image *image = memory->source;
+    uint64_t at = from.value - image->span.bias;
 
-    if (elf_kind(image->elf) != ELF_K_ELF || !(image->header = elf64_getehdr(image->elf)) ||
-        image->header->e_machine != arch_native.elf_machine || elf_getphdrnum(image->elf, &count) != 0)
+    for (size_t i = 0; i < image->header.e_phnum; i++) {
+        const Elf64_Phdr *segment = &image->segments[i];
+        uint64_t skip = at - segment->p_vaddr;
+
+        if (segment->p_type != PT_LOAD || skip >= segment->p_filesz || size > segment->p_filesz - skip)
+            continue;
+        if (sections_read_file(image->fd, segment->p_offset + skip, to, size))
+            return NULL;
+        break;
+    }
+    return error_create(ERROR_FAULT, NULL, "%s has no bytes for 0x%llx", image->path, (unsigned long long)from.value);
+}
+
+static struct error *image_file_write(const struct memory *memory, struct address to, const void *from, size_t size)
+{
+    const struct image *image = memory->source;
+
+    (void)from, (void)size;
+    return error_create(ERROR_BUG, NULL, "%s is not to be written at 0x%llx", image->path,
+                        (unsigned long long)to.value);
+}
+
+static const struct memory_ops image_file_ops = {image_file_read, image_file_write};
+
+/* The file's own headers, at an offset into it; `start` is where its begin is mapped. */
+static bool image_read_head(const struct image *image, struct address start, uint64_t offset, void *to, size_t size)
+{
+    if (image->fd >= 0)
+        return sections_read_file(image->fd, offset, to, size);
+    struct error *error = memory_read(image->memory, address_add(start, offset), to, size);
+    error_destroy(error);
+    return !error;
+}
+
+static bool image_read_headers(struct image *image, struct address start)
+{
+    Elf64_Ehdr *header = &image->header;
+
+    if (!image_read_head(image, start, 0, header, sizeof(*header)) || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
+        header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_machine != arch_native.elf_machine ||
+        header->e_phentsize != sizeof(*image->segments) || !header->e_phnum || header->e_phnum > IMAGE_SEGMENTS_MAX)
         return false;
-    image->segments = elf64_getphdr(image->elf);
-    image->segment_count = count;
-    return image->segments != NULL;
+    image->segments = calloc(header->e_phnum, sizeof(*image->segments));
+    return image->segments && image_read_head(image, start, header->e_phoff, image->segments,
+                                              header->e_phnum * sizeof(*image->segments));
 }
 
 /* The loaded segment that the mapping shows. Pages at a border of two segments
@@ -102,11 +171,12 @@ static const Elf64_Phdr *image_find_segment(const struct image *image, const str
 {
     const Elf64_Phdr *found = NULL;
 
-    for (size_t i = 0; i < image->segment_count; i++) {
+    for (size_t i = 0; i < image->header.e_phnum; i++) {
         const Elf64_Phdr *segment = &image->segments[i];
+        uint64_t first = segment->p_offset & ~PAGE_MASK;
 
-        if (segment->p_type != PT_LOAD || map->offset < (segment->p_offset & ~PAGE_MASK) ||
-            map->offset >= segment->p_offset + segment->p_filesz)
+        if (segment->p_type != PT_LOAD || map->offset < first ||
+            map->offset - first >= segment->p_filesz + (segment->p_offset - first))
             continue;
         if (!found || map->executable == !!(segment->p_flags & PF_X))
             found = segment;
@@ -114,57 +184,161 @@ static const Elf64_Phdr *image_find_segment(const struct image *image, const str
     return found;
 }
 
-static bool image_compute_bias(struct image *image, const struct map *map)
+/* From the lowest loaded address to the highest; false when that is nonsense. */
+static bool image_measure(struct image *image)
+{
+    image->span.low = UINT64_MAX;
+    image->span.high = 0;
+    for (size_t i = 0; i < image->header.e_phnum; i++) {
+        const Elf64_Phdr *segment = &image->segments[i];
+
+        if (segment->p_type != PT_LOAD)
+            continue;
+        if (segment->p_filesz > segment->p_memsz || segment->p_vaddr + segment->p_memsz < segment->p_vaddr)
+            return false;
+        if (segment->p_vaddr < image->span.low)
+            image->span.low = segment->p_vaddr;
+        if (segment->p_vaddr + segment->p_memsz > image->span.high)
+            image->span.high = segment->p_vaddr + segment->p_memsz;
+    }
+    return image->span.low < image->span.high;
+}
+
+static bool image_compute_span(struct image *image, const struct map *map)
 {
     const Elf64_Phdr *segment = image_find_segment(image, map);
 
-    if (!segment)
+    if (!segment || !image_measure(image))
         return false;
-    image->bias = map->start.value - map->offset + segment->p_offset - segment->p_vaddr;
-    return (image->bias & PAGE_MASK) == 0;
+    image->span.bias = map->start.value - map->offset + segment->p_offset - segment->p_vaddr;
+    return (image->span.bias & PAGE_MASK) == 0;
 }
 
-struct error *image_open(struct image **opened, const struct process *process, const struct map *map)
+static void image_read_dynamic(struct image *image)
+{
+    for (size_t i = 0; i < image->header.e_phnum; i++) {
+        const Elf64_Phdr *segment = &image->segments[i];
+
+        if (segment->p_type != PT_DYNAMIC)
+            continue;
+        dynamic_read(&image->dynamic, image->memory, &image->span, address_of(segment->p_vaddr + image->span.bias),
+                     segment->p_filesz);
+        return;
+    }
+}
+
+/* ------------------------------------------------------------------ opening */
+
+static struct image *image_create(const struct map *map)
 {
     struct image *image = calloc(1, sizeof(*image));
 
-    *opened = NULL;
     if (!image || !(image->path = strdup(map->path))) {
         free(image);
-        return error_create(ERROR_SYSTEM, NULL, "out of memory for %s", map->path);
+        return NULL;
     }
-    elf_version(EV_CURRENT);
-    image->fd = image_open_file(process, map);
-    if (image->fd < 0) {
-        int err = errno;
-        image_close(image);
-        return image_refuse_file(process, map, err);
-    }
-    image->elf = elf_begin(image->fd, ELF_C_READ_MMAP, NULL);
-    if (!image->elf || !image_read_headers(image) || !image_compute_bias(image, map)) {
+    image->fd = -1;
+    image->file = (struct memory){&image_file_ops, image};
+    return image;
+}
+
+/* Of the bytes that are there now; takes ownership of the image. */
+static struct error *image_finish(struct image **opened, struct image *image, const struct map *map,
+                                  struct address start)
+{
+    if (!image_read_headers(image, start) || !image_compute_span(image, map)) {
         image_close(image);
         return error_create(ERROR_NOT_PYTHON, NULL, "%s is no 64-bit %s ELF file that we can read", map->path,
                             arch_native.name);
     }
+    image_read_dynamic(image);
+    if (image->fd >= 0)
+        sections_read(&image->sections, image->fd, &image->header);
     *opened = image;
     return NULL;
+}
+
+struct error *image_open_fd(struct image **opened, int fd, const struct map *map)
+{
+    struct image *image = image_create(map);
+
+    *opened = NULL;
+    if (!image) {
+        close(fd);
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for %s", map->path);
+    }
+    image->fd = fd;
+    image->memory = &image->file;
+    return image_finish(opened, image, map, ADDRESS_NULL);
+}
+
+struct error *image_open_memory(struct image **opened, const struct memory *memory, const struct map *map)
+{
+    struct image *image = image_create(map);
+
+    *opened = NULL;
+    if (!image)
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for %s", map->path);
+    image->memory = memory;
+    return image_finish(opened, image, map, map->start);
+}
+
+/* The begin of the load that `map` is a part of. */
+static const struct map *image_find_start(const struct maps *maps, const struct map *map)
+{
+    const struct map *start = NULL;
+
+    for (size_t i = 0; i < maps->count && maps->entries[i].start.value <= map->start.value; i++) {
+        const struct map *other = &maps->entries[i];
+
+        if (!other->offset && other->readable && other->inode == map->inode &&
+            other->device_major == map->device_major && other->device_minor == map->device_minor)
+            start = other;
+    }
+    return start;
+}
+
+static struct error *image_open_loaded(struct image **opened, const struct process *process, const struct map *map,
+                                       int err)
+{
+    struct maps maps;
+    struct error *error = maps_read(&maps, process->pid);
+
+    if (error)
+        return error;
+    const struct map *start = image_find_start(&maps, map);
+    error = start ? image_open_memory(opened, &process->memory, start) : NULL;
+    if (!*opened) {
+        error_destroy(error);
+        error = image_refuse_file(process, map, err);
+    }
+    maps_deinit(&maps);
+    return error;
+}
+
+struct error *image_open(struct image **opened, const struct process *process, const struct map *map)
+{
+    int fd = image_open_file(process, map), err = errno;
+
+    *opened = NULL;
+    return fd >= 0 ? image_open_fd(opened, fd, map) : image_open_loaded(opened, process, map, err);
 }
 
 void image_close(struct image *image)
 {
     if (!image)
         return;
-    if (image->elf)
-        elf_end(image->elf);
+    sections_deinit(&image->sections);
     if (image->fd >= 0)
         close(image->fd);
+    free(image->segments);
     free(image->path);
     free(image);
 }
 
 uint64_t image_bias(const struct image *image)
 {
-    return image->bias;
+    return image->span.bias;
 }
 
 const char *image_path(const struct image *image)
@@ -174,108 +348,106 @@ const char *image_path(const struct image *image)
 
 /* ----------------------------------------------------- symbols and sections */
 
-/* A symbol table with its strings: libelf has checked that both lie in the
- * file; that each name does is ours to check. */
-static bool image_search_table(Elf *elf, Elf_Scn *section, const Elf64_Shdr *header, const char *name,
-                               Elf64_Sym *found)
+static struct image_range image_range_of(const struct image *image, uint64_t start, uint64_t size)
 {
-    Elf_Data *symbols = elf_getdata(section, NULL);
-    Elf_Scn *string_section = elf_getscn(elf, header->sh_link);
-    Elf_Data *strings = string_section ? elf_getdata(string_section, NULL) : NULL;
-    size_t length = strlen(name) + 1;
-
-    if (!symbols || !strings || !symbols->d_buf || !strings->d_buf)
-        return false;
-    const Elf64_Sym *table = symbols->d_buf;
-    for (size_t i = 0; i < symbols->d_size / sizeof(*table); i++) {
-        if (table[i].st_shndx == SHN_UNDEF || table[i].st_name >= strings->d_size ||
-            strings->d_size - table[i].st_name < length)
-            continue;
-        if (!memcmp((const char *)strings->d_buf + table[i].st_name, name, length)) {
-            *found = table[i];
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool image_search_tables(const struct image *image, uint32_t type, const char *name, struct image_range *range)
-{
-    for (Elf_Scn *section = NULL; (section = elf_nextscn(image->elf, section));) {
-        const Elf64_Shdr *header = elf64_getshdr(section);
-        Elf64_Sym symbol;
-
-        if (!header || header->sh_type != type || !image_search_table(image->elf, section, header, name, &symbol))
-            continue;
-        *range = (struct image_range){address_of(symbol.st_value + image->bias), symbol.st_size};
-        return true;
-    }
-    return false;
+    return (struct image_range){address_of(start + image->span.bias), size};
 }
 
 bool image_find_export(const struct image *image, const char *name, struct image_range *range)
 {
-    return image_search_tables(image, SHT_DYNSYM, name, range);
+    Elf64_Sym symbol;
+
+    if (!dynamic_find(&image->dynamic, name, &symbol))
+        return false;
+    *range = image_range_of(image, symbol.st_value, symbol.st_size);
+    return true;
 }
 
 bool image_find_symbol(const struct image *image, const char *name, struct image_range *range)
 {
-    return image_find_export(image, name, range) || image_search_tables(image, SHT_SYMTAB, name, range);
+    Elf64_Sym symbol;
+
+    if (image_find_export(image, name, range))
+        return true;
+    if (!sections_find_symbol(&image->sections, name, &symbol))
+        return false;
+    *range = image_range_of(image, symbol.st_value, symbol.st_size);
+    return true;
 }
 
 bool image_find_section(const struct image *image, const char *name, struct image_range *range)
 {
-    size_t strings;
+    const Elf64_Shdr *header = sections_find(&image->sections, name);
 
-    if (elf_getshdrstrndx(image->elf, &strings) != 0)
+    if (!header)
         return false;
-    for (Elf_Scn *section = NULL; (section = elf_nextscn(image->elf, section));) {
-        const Elf64_Shdr *header = elf64_getshdr(section);
-        const char *found = header ? elf_strptr(image->elf, strings, header->sh_name) : NULL;
+    *range = image_range_of(image, header->sh_addr, header->sh_size);
+    return true;
+}
 
-        if (!found || strcmp(found, name) != 0 || !(header->sh_flags & SHF_ALLOC))
-            continue;
-        *range = (struct image_range){address_of(header->sh_addr + image->bias), header->sh_size};
-        return true;
+/* --------------------------------------------------------------------- code */
+
+#define IMAGE_NEAR 65536
+#define IMAGE_PIECE 131072
+
+struct image_pattern {
+    const void *bytes;
+    size_t size;
+};
+
+/* In `length` bytes from `from` on, a piece at a time; pieces overlap by the pattern. */
+static bool image_search_code(const struct image *image, struct address from, uint64_t length,
+                              const struct image_pattern *pattern, struct address *found)
+{
+    scoped_free char *piece = malloc(IMAGE_PIECE);
+    size_t part;
+
+    for (uint64_t done = 0; piece && length - done >= pattern->size; done += part - pattern->size + 1) {
+        part = length - done < IMAGE_PIECE ? (size_t)(length - done) : IMAGE_PIECE;
+        struct error *error = memory_read(image->memory, address_add(from, done), piece, part);
+        error_destroy(error);
+        const char *at = error ? NULL : memmem(piece, part, pattern->bytes, pattern->size);
+        if (at)
+            *found = address_add(from, done + (uint64_t)(at - piece));
+        if (error || at)
+            return !error;
     }
     return false;
 }
 
-#define IMAGE_NEAR 65536
-
-/* In one segment, whose bytes are at `start`: first around `near`, an offset into it. */
-static const char *image_search_code(const char *start, size_t length, uint64_t near, const void *bytes, size_t size)
+/* Around `near` first, where that lies in the segment. */
+static bool image_search_segment(const struct image *image, const Elf64_Phdr *segment, struct address near,
+                                 const struct image_pattern *pattern, struct address *found)
 {
-    const char *at = NULL;
+    struct address start = address_of(segment->p_vaddr + image->span.bias);
+    uint64_t at = near.value - start.value, length = segment->p_filesz;
 
-    if (near < length) {
-        size_t from = near > IMAGE_NEAR ? near - IMAGE_NEAR : 0;
-        size_t part = length - from < 2 * IMAGE_NEAR ? length - from : 2 * IMAGE_NEAR;
+    if (near.value >= start.value && at < length) {
+        uint64_t from = at > IMAGE_NEAR ? at - IMAGE_NEAR : 0;
+        uint64_t part = length - from < 2 * IMAGE_NEAR ? length - from : 2 * IMAGE_NEAR;
 
-        at = memmem(start + from, part, bytes, size);
+        if (image_search_code(image, address_add(start, from), part, pattern, found))
+            return true;
     }
-    return at ? at : memmem(start, length, bytes, size);
+    return image_search_code(image, start, length, pattern, found);
 }
 
 bool image_find_code(const struct image *image, const void *bytes, size_t size, struct address near,
                      struct address *found)
 {
-    size_t file_size;
-    const char *file = elf_rawfile(image->elf, &file_size);
+    const struct image_pattern pattern = {bytes, size};
+    uint64_t searched = 0;
 
-    for (size_t i = 0; file && i < image->segment_count; i++) {
+    for (size_t i = 0; i < image->header.e_phnum; i++) {
         const Elf64_Phdr *segment = &image->segments[i];
 
-        if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_X) || segment->p_offset > file_size ||
-            segment->p_filesz > file_size - segment->p_offset)
+        if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_X))
             continue;
-        const char *start = file + segment->p_offset;
-        const char *at = image_search_code(start, segment->p_filesz, near.value - image->bias - segment->p_vaddr,
-                                           bytes, size);
-        if (at) {
-            *found = address_of(segment->p_vaddr + image->bias + (uint64_t)(at - start));
+        if (segment->p_filesz > IMAGE_CODE_MAX - searched)
+            break;
+        searched += segment->p_filesz;
+        if (image_search_segment(image, segment, near, &pattern, found))
             return true;
-        }
     }
     return false;
 }

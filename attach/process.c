@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,16 +18,18 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "attach/access.h"
 #include "attach/scope.h"
+#include "attach/syscalls.h"
 
 /* ------------------------------------------------------------- memory */
 
 static struct error *process_memory_error(const struct process *process, const char *verb, struct address at,
                                           size_t size, int err)
 {
-    enum error_code code = err == EPERM || err == EACCES ? ERROR_PERMISSION : ERROR_FAULT;
-
-    return error_create_errno(code, err, "can't %s %zu bytes at 0x%llx of process %d", verb, size,
+    if (err == EPERM || err == EACCES)
+        return access_explain(process->pid);
+    return error_create_errno(ERROR_FAULT, err, "can't %s %zu bytes at 0x%llx of process %d", verb, size,
                               (unsigned long long)at.value, process->pid);
 }
 
@@ -82,6 +85,16 @@ static const struct memory_ops process_memory_ops = {process_memory_read, proces
 
 /* ----------------------------------------------------------- identity */
 
+/* A map of a million entries fits; and the target chooses what some of them hold. */
+#define PROCESS_FILE_MAX ((size_t)256 << 20)
+
+static enum error_code process_open_code(int err)
+{
+    if (err == ENOENT || err == ESRCH)
+        return ERROR_NO_PROCESS;
+    return err == EACCES || err == EPERM ? ERROR_PERMISSION : ERROR_SYSTEM;
+}
+
 struct error *process_read_file(pid_t pid, const char *name, char **text, size_t *length)
 {
     char path[96];
@@ -92,8 +105,7 @@ struct error *process_read_file(pid_t pid, const char *name, char **text, size_t
     snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
     scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return error_create_errno(errno == EACCES || errno == EPERM ? ERROR_PERMISSION : ERROR_NO_PROCESS, errno,
-                                  "can't open %s", path);
+        return error_create_errno(process_open_code(errno), errno, "can't open %s", path);
     scoped_free char *buffer = malloc(room + 1);
     while (buffer) {
         ssize_t got = read(fd, buffer + used, room - used);
@@ -109,6 +121,8 @@ struct error *process_read_file(pid_t pid, const char *name, char **text, size_t
             return NULL;
         }
         used += (size_t)got;
+        if (used == PROCESS_FILE_MAX)
+            return error_create(ERROR_UNSUPPORTED, NULL, "%s is longer than %zu MiB", path, PROCESS_FILE_MAX >> 20);
         if (used == room) {
             char *larger = realloc(buffer, (room *= 2) + 1);
             if (!larger)
@@ -138,8 +152,7 @@ struct error *process_read_start_time(pid_t pid, uint64_t *ticks)
     return NULL;
 }
 
-/* The value of a "Name:\tvalue" line, NULL when there is none. */
-static const char *process_status_field(const char *text, const char *name)
+const char *process_status_field(const char *text, const char *name)
 {
     size_t length = strlen(name);
 
@@ -206,9 +219,17 @@ struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *s
     status->rss_bytes = process_status_number(text, "VmRSS", 10) * 1024;
     status->threads = (unsigned)process_status_number(text, "Threads", 10);
     status->seccomp = (int)process_status_number(text, "Seccomp", 10);
+    status->blocked_signals = process_status_number(text, "SigBlk", 16);
     /* Only a kernel thread (and a zombie) has no memory of its own. */
     status->kernel_thread = status->state != 'Z' && !process_status_field(text, "VmSize");
     return NULL;
+}
+
+bool process_blocks_all_signals(const struct process_status *status)
+{
+    const uint64_t unblockable = 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1);
+
+    return (status->blocked_signals | unblockable) == ~0ULL;
 }
 
 long process_read_syscall(pid_t pid, pid_t tid)
@@ -224,7 +245,12 @@ long process_read_syscall(pid_t pid, pid_t tid)
     if (error)
         return -1;
     long number = strtol(text, &end, 10);
-    return end == text ? -1 : number;
+    if (end == text)
+        return -1;
+    uint64_t arguments[6] = {0};
+    for (size_t i = 0; i < 6; i++)
+        arguments[i] = strtoull(end, &end, 16);
+    return syscall_unrestarted(number, arguments);
 }
 
 /* Why a number that the user gave is no process that we can hold. */
@@ -233,10 +259,12 @@ static struct error *process_check_kind(pid_t pid)
     struct process_status status;
     struct error *error = process_read_status(pid, 0, &status);
 
-    if (error) {
+    if (error && error_code(error) == ERROR_NO_PROCESS) {
         error_destroy(error);
-        return error_create(ERROR_NO_PROCESS, "list the Python processes here: safepoint ps", "no process %d", pid);
+        return access_explain_absence(pid);
     }
+    if (error)
+        return error;
     if (status.tgid != pid) {
         error = error_create(ERROR_NO_PROCESS, NULL, "%d is a thread of process %d, not a process", pid, status.tgid);
         return error_with_hint(error, "use the process: safepoint ... %d (and --thread %d for that thread)",
@@ -261,7 +289,9 @@ struct error *process_open(struct process *process, pid_t pid)
         return error;
     process->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (process->pidfd < 0)
-        return error_create_errno(ERROR_NO_PROCESS, errno, "can't get hold of process %d", pid);
+        return errno == ENOSYS || errno == EPERM
+                   ? access_explain_call("pidfd_open", errno)
+                   : error_create_errno(ERROR_NO_PROCESS, errno, "can't get hold of process %d", pid);
     error = process_read_start_time(pid, &process->start_time);
     if (!error)
         error = process_check(process);
@@ -318,39 +348,6 @@ struct error *process_check(const struct process *process)
 
 /* ------------------------------------------------------------- access */
 
-static struct error *process_explain_refusal(pid_t pid)
-{
-    struct process_status target, own;
-    struct error *error = process_read_status(pid, 0, &target);
-
-    if (error)
-        return error;
-    if ((error = process_read_status(getpid(), 0, &own)))
-        return error;
-    if (own.euid != target.uid && own.euid != 0) {
-        error = error_create(ERROR_PERMISSION, NULL, "process %d belongs to uid %u, and we run as uid %u", pid,
-                             target.uid, own.euid);
-        return error_with_hint(error, "run as that user or as root: sudo safepoint ...");
-    }
-    int scope = 0;
-    FILE *yama = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
-    if (yama) {
-        if (fscanf(yama, "%d", &scope) != 1)
-            scope = 0;
-        fclose(yama);
-    }
-    if (scope > 0 && own.euid != 0) {
-        error = error_create(ERROR_PERMISSION, NULL, "Yama (kernel.yama.ptrace_scope = %d) allows no attaching to %d",
-                             scope, pid);
-        return error_with_hint(error, scope >= 3 ? "it is switched off until the next boot"
-                                                 : "run as root, or: sysctl kernel.yama.ptrace_scope=0");
-    }
-    return error_create(ERROR_PERMISSION,
-                        "the process may be undumpable (setuid, prctl) or in another user namespace; "
-                        "run as root, or in a container with --cap-add=SYS_PTRACE",
-                        "the kernel lets us neither read nor trace process %d", pid);
-}
-
 struct error *process_check_access(pid_t pid)
 {
     char path[64];
@@ -359,10 +356,11 @@ struct error *process_check_access(pid_t pid)
     snprintf(path, sizeof(path), "/proc/%d/mem", pid);
     scoped_fd int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd >= 0)
-        return NULL;
-    if (errno == ENOENT || errno == ESRCH)
-        return error_create(ERROR_NO_PROCESS, NULL, "no process %d", pid);
-    return process_explain_refusal(pid);
+        return access_check_filter();
+    if (errno == EACCES || errno == EPERM)
+        return access_explain(pid);
+    return error_create_errno(errno == ENOENT || errno == ESRCH ? ERROR_NO_PROCESS : ERROR_SYSTEM, errno,
+                              "can't open %s", path);
 }
 
 /* ------------------------------------------------------------ threads */

@@ -37,9 +37,13 @@ struct error *process_check(const struct process *process) __attribute__((warn_u
 struct error *process_lock(struct process *process, bool *locked) __attribute__((warn_unused_result));
 void process_unlock(struct process *process);
 
-/* Reads a small /proc/PID/NAME whole, as a string (free() it). */
+/* Reads a /proc/PID/NAME whole, as a string (free() it). ERROR_UNSUPPORTED when it is
+ * longer than any that makes sense. */
 struct error *process_read_file(pid_t pid, const char *name, char **text, size_t *length)
     __attribute__((warn_unused_result));
+
+/* In the text of a status file, what stands behind "NAME:" ("\tvalue\n..."); NULL when there is no such line. */
+const char *process_status_field(const char *text, const char *name);
 
 /* What /proc/PID/status says, of a process or of one of its threads. */
 struct process_status {
@@ -53,11 +57,15 @@ struct process_status {
     uint64_t rss_bytes;
     unsigned threads;
     int seccomp;        /* 0 none, 1 strict, 2 filter */
+    uint64_t blocked_signals; /* bit N-1: signal N */
     bool kernel_thread;
 };
 /* tid 0: the process itself. ERROR_NO_PROCESS when it is gone. */
 struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *status)
     __attribute__((warn_unused_result));
+
+/* Are all signals blocked, the two that the C library keeps for itself too? Only a chain of ours does that. */
+bool process_blocks_all_signals(const struct process_status *status);
 
 /* The system call that a thread is blocked in; -1 when it runs or it can't be told.
  * The thread isn't stopped for it. */
@@ -67,7 +75,7 @@ long process_read_syscall(pid_t pid, pid_t tid);
 struct error *process_read_start_time(pid_t pid, uint64_t *ticks) __attribute__((warn_unused_result));
 
 /* May we attach (ptrace, memory)? NULL or ERROR_PERMISSION with the cause that
- * could be found and its cure. Touches nothing. */
+ * could be found and its cure (access.h). Who traces it already isn't asked. Touches nothing. */
 struct error *process_check_access(pid_t pid) __attribute__((warn_unused_result));
 
 /* The thread ids of a process, rising (free() them). */

@@ -158,6 +158,39 @@ static const struct syscall_row syscall_table[] = {
 #ifdef SYS_mq_timedsend
     {SYS_mq_timedsend, "mq_timedsend"},
 #endif
+#ifdef SYS_mmap
+    {SYS_mmap, "mmap"},
+#endif
+#ifdef SYS_munmap
+    {SYS_munmap, "munmap"},
+#endif
+#ifdef SYS_socket
+    {SYS_socket, "socket"},
+#endif
+#ifdef SYS_socketpair
+    {SYS_socketpair, "socketpair"},
+#endif
+#ifdef SYS_memfd_create
+    {SYS_memfd_create, "memfd_create"},
+#endif
+#ifdef SYS_clock_gettime
+    {SYS_clock_gettime, "clock_gettime"},
+#endif
+#ifdef SYS_rt_sigreturn
+    {SYS_rt_sigreturn, "rt_sigreturn"},
+#endif
+#ifdef SYS_getpid
+    {SYS_getpid, "getpid"},
+#endif
+#ifdef SYS_gettid
+    {SYS_gettid, "gettid"},
+#endif
+#ifdef SYS_newfstatat
+    {SYS_newfstatat, "newfstatat"},
+#endif
+#ifdef SYS_fstat
+    {SYS_fstat, "fstat"},
+#endif
 #ifdef SYS_restart_syscall
     {SYS_restart_syscall, "restart_syscall"},
 #endif
@@ -200,4 +233,35 @@ bool syscall_is_futex(long number)
         return true;
 #endif
     return number == SYS_futex;
+}
+
+bool syscall_is_signal_wait(long number)
+{
+#ifdef SYS_pause
+    if (number == SYS_pause)
+        return true;
+#endif
+    return number == SYS_rt_sigtimedwait || number == SYS_rt_sigsuspend;
+}
+
+#ifdef SYS_poll
+#define SYSCALL_POLL SYS_poll
+#else
+#define SYSCALL_POLL SYS_ppoll
+#endif
+
+/* Four calls have a restart block: poll(fds *, n, ms), nanosleep(request *, remaining *),
+ * clock_nanosleep(clock, flags, ...) and futex(word *, operation, value, time-out *). */
+long syscall_unrestarted(long number, const uint64_t arguments[6])
+{
+    const uint64_t lowest_pointer = 65536, flags = 0x180, wait = 0, wait_bitset = 9;
+    const uint64_t operation = arguments[1] & ~flags;
+
+    if (number != SYS_restart_syscall)
+        return number;
+    if (arguments[0] < lowest_pointer)
+        return arguments[2] >= lowest_pointer ? SYS_clock_nanosleep : SYSCALL_POLL;
+    if (arguments[1] >= lowest_pointer)
+        return SYS_nanosleep;
+    return (operation == wait || operation == wait_bitset) && arguments[3] >= lowest_pointer ? SYS_futex : SYSCALL_POLL;
 }

@@ -4,6 +4,7 @@
 #define SAFEPOINT_ATTACH_SYSCALLS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* "poll"; "system call 999" for one that isn't in the table (in a static buffer
  * of the calling thread, good until the next call). */
@@ -11,5 +12,12 @@ const char *syscall_name(long number);
 
 /* Waits on a futex: a lock, a condition, the GIL. */
 bool syscall_is_futex(long number);
+
+/* Waits for a signal to the thread (pause, sigwait): who is woken by anything else has not got one. */
+bool syscall_is_signal_wait(long number);
+
+/* A call with a time-out that goes on after a stop shows as restart_syscall, with its own arguments:
+ * the number of the call that it is by these, or `number` for any other. */
+long syscall_unrestarted(long number, const uint64_t arguments[6]);
 
 #endif

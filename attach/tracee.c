@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "attach/access.h"
+
 #define TRACEE_EVENT_OF(status) ((status) >> 16)
 
 uint64_t tracee_clock(void)
@@ -96,23 +98,19 @@ static struct error *tracee_wait_for_stop(struct tracee *tracee, int timeout_ms)
 
 /* --------------------------------------------------------------- attaching */
 
-static struct error *tracee_explain_refusal(const struct process *process, pid_t tid, int err)
+static struct error *tracee_explain_refusal(const struct process *process, const struct tracee *tracee, int err)
 {
-    struct process_status status, tracer;
-    struct error *error = process_read_status(process->pid, tid, &status);
+    struct process_status status;
+    struct error *error = process_read_status(process->pid, tracee->tid, &status);
 
     if (error)
         return error;
-    if (err == EPERM && status.tracer) {
-        error = process_read_status(status.tracer, 0, &tracer);
-        error_destroy(error);
-        error = error_create(ERROR_PERMISSION, "end that debugger or tracer, or let it detach, and try again",
-                             "process %d is already traced by %d (%s)", process->pid, status.tracer, tracer.name);
-        return error;
-    }
-    if ((error = process_check_access(process->pid)))
-        return error;
-    return error_create_errno(ERROR_PERMISSION, err, "can't attach to thread %d of process %d", tid, process->pid);
+    if (status.state == 'Z' || status.state == 'X')
+        return tracee_ended(tracee);
+    if (err == EPERM || err == EACCES || err == ENOSYS)
+        return access_explain(process->pid);
+    return error_create_errno(ERROR_PERMISSION, err, "can't attach to thread %d of process %d", tracee->tid,
+                              process->pid);
 }
 
 /* While a thread is held, nobody should run before us; where we may not ask for that,
@@ -136,7 +134,7 @@ struct error *tracee_stop(struct tracee *tracee, const struct process *process, 
     tracee_set_policy(SCHED_FIFO);
     *tracee = (struct tracee){.tid = tid, .stopped_at = tracee_clock()};
     if (ptrace(PTRACE_SEIZE, tid, 0, 0) < 0)
-        error = tracee_explain_refusal(process, tid, errno);
+        error = tracee_explain_refusal(process, tracee, errno);
     else if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0)
         error = tracee_ended(tracee);
     else
@@ -150,7 +148,9 @@ uint64_t tracee_release(struct tracee *tracee)
 {
     if (!tracee->stopped)
         return 0;
-    ptrace(PTRACE_DETACH, tracee->tid, 0, 0);
+    /* A thread that stays held is harmed: once more, whatever it was. */
+    if (ptrace(PTRACE_DETACH, tracee->tid, 0, 0) < 0 && errno != ESRCH)
+        ptrace(PTRACE_DETACH, tracee->tid, 0, 0);
     uint64_t held = tracee_clock() - tracee->stopped_at;
     tracee->stopped = false;
     tracee_set_policy(SCHED_OTHER);

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "attach/error.h"
+#include "inject/inject.h"
 #include "protocol/json.h"
 
 enum cli_color { CLI_COLOR_AUTO, CLI_COLOR_ALWAYS, CLI_COLOR_NEVER };
@@ -23,11 +24,13 @@ enum cli_heap_sort { CLI_HEAP_SORT_BYTES, CLI_HEAP_SORT_COUNT, CLI_HEAP_SORT_REF
 /* What was asked on the command line. */
 struct cli_options {
     const struct cli_command *command;
-    bool json, quiet, verbose, no_wake, help;
+    bool json, quiet, verbose, help;
+    enum inject_wake_mode wake;
     enum cli_color color;
     enum cli_channel channel;
     const char *output_path; /* -o; NULL: standard output */
-    const char *thread;      /* --thread; NULL: main */
+    struct inject_choice choice; /* --thread, --interp */
+    bool fresh;              /* --thread new */
     const char *code;        /* -c */
     const char *expression;  /* -e */
     int64_t timeout_ms;
@@ -47,7 +50,7 @@ struct cli_options {
 
 /* Which options a command takes, besides those that all take. */
 enum {
-    CLI_TAKES_REQUEST = 1, /* --thread --timeout --no-wake --channel */
+    CLI_TAKES_REQUEST = 1, /* --thread --interp --timeout --wake --channel */
     CLI_TAKES_CODE = 2,    /* -c -e -- ARGS */
     CLI_TAKES_HEAP = 4,    /* --by --sort --min --match -n --max-memory --no-pause */
 };
@@ -62,7 +65,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
-    cli_command_console, cli_command_heap, cli_command_help;
+    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_help;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];

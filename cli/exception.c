@@ -4,7 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXCEPTION_PART_MAX (8u << 20) /* of a target that never ends */
+/* Bounds for a target that never ends; the agent sends at most 32 exceptions of 2,001 frames. */
+#define EXCEPTION_CHAIN_MAX 64
+#define EXCEPTION_TAKEN_MAX (8u << 20)
+#define EXCEPTION_TEXT_MAX (16u << 20)
+#define EXCEPTION_SOURCE_MAX 1000 /* of a source line that is shown */
 
 enum { PART_MESSAGE, PART_SYNTAX, PART_NOTES, PART_TRACE, PARTS };
 
@@ -33,28 +37,43 @@ void exception_deinit(struct exception *exception)
     free(exception->text);
     free(exception->type);
     free(exception->message);
+    free(exception->lines);
     memset(exception, 0, sizeof(*exception));
 }
 
 /* ------------------------------------------------------------- printing one */
 
+/* Where each line of the script begins, found once: a traceback asks for thousands. */
+static void exception_index_lines(struct exception *exception)
+{
+    const char *at = exception->script, *end = at + exception->script_size;
+    size_t count = 1;
+
+    for (const char *c = at; (c = memchr(c, '\n', (size_t)(end - c))); c++)
+        count++;
+    exception->lines = calloc(count, sizeof(*exception->lines));
+    while (exception->lines && exception->line_count < count) {
+        exception->lines[exception->line_count++] = (size_t)(at - exception->script);
+        at = memchr(at, '\n', (size_t)(end - at));
+        at = at ? at + 1 : end;
+    }
+}
+
 static void exception_print_source(struct exception *exception, const char *file, long line)
 {
-    const char *at = exception->script, *end;
-
-    if (!at || line < 1 || strcmp(file, exception->script_name) != 0)
+    if (!exception->script || strcmp(file, exception->script_name) != 0)
         return;
-    end = at + exception->script_size;
-    while (--line && at) {
-        at = memchr(at, '\n', (size_t)(end - at));
-        at = at ? at + 1 : NULL;
-    }
-    if (!at || at >= end)
+    if (!exception->lines)
+        exception_index_lines(exception);
+    if (line < 1 || (size_t)line > exception->line_count)
         return;
-    const char *stop = memchr(at, '\n', (size_t)(end - at));
+    const char *at = exception->script + exception->lines[line - 1];
+    const char *end = exception->script + exception->script_size, *stop = memchr(at, '\n', (size_t)(end - at));
     stop = stop ? stop : end;
     while (at < stop && (*at == ' ' || *at == '\t'))
         at++;
+    if (stop - at > EXCEPTION_SOURCE_MAX)
+        stop = at + EXCEPTION_SOURCE_MAX;
     if (at < stop)
         fprintf(exception->text_stream, "    %.*s\n", (int)(stop - at), at);
 }
@@ -69,7 +88,7 @@ static void exception_print_trace(struct exception *exception)
     if (at == end)
         return;
     fputs("Traceback (most recent call last):\n", exception->text_stream);
-    while (at < end) {
+    while (at < end && ftell(exception->text_stream) < (long)EXCEPTION_TEXT_MAX) {
         const char *fields[3];
         for (int i = 0; i < 3; i++) {
             fields[i] = at < end ? at : "";
@@ -154,6 +173,8 @@ static struct error *exception_begin(struct exception *exception, const struct w
 
     if (exception->open)
         exception_print(exception);
+    if (exception->count++ == EXCEPTION_CHAIN_MAX)
+        return error_create(ERROR_PROTOCOL, NULL, "the target's exceptions don't end");
     wire_cursor_init(&cursor, frame);
     if (!wire_cursor_field(&cursor, &type, &size))
         return error_create(ERROR_PROTOCOL, NULL, "the agent's exception makes no sense");
@@ -189,8 +210,9 @@ struct error *exception_frame(struct exception *exception, const struct wire_fra
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         FILE *stream = exception->parts_stream[kinds[i].part];
 
-        if (frame->kind != kinds[i].kind || ftell(stream) > (long)EXCEPTION_PART_MAX)
+        if (frame->kind != kinds[i].kind || exception->taken + frame->size > EXCEPTION_TAKEN_MAX)
             continue;
+        exception->taken += frame->size + 1;
         fwrite(frame->payload, 1, frame->size, stream);
         if (frame->kind == WIRE_NOTE)
             putc('\n', stream);

@@ -19,8 +19,11 @@ struct exception {
     size_t parts_size[4];
     char relation[16];
     bool open;
+    unsigned count; /* of exceptions */
+    size_t taken;   /* of their parts, in bytes */
     const char *script_name, *script; /* whose lines can be shown; not owned */
     size_t script_size;
+    size_t *lines, line_count; /* where they begin, when first needed */
 };
 
 /* `script` is what ran under the name `script_name`; both outlive the exception. */

@@ -6,8 +6,8 @@
 #define HELP_VERSION "0.1"
 
 const struct cli_command *const cli_commands[] = {
-    &cli_command_ps,      &cli_command_info, &cli_command_exec, &cli_command_stats,
-    &cli_command_heap,    &cli_command_console, &cli_command_help, NULL,
+    &cli_command_ps,    &cli_command_info, &cli_command_doctor,  &cli_command_exec, &cli_command_stats,
+    &cli_command_heap, &cli_command_console, &cli_command_help, NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name)
@@ -33,9 +33,13 @@ static const char help_code_options[] =
     "  -- ARGS               sys.argv[1:]\n";
 
 static const char help_request_options[] =
-    "  --thread main|TID     the thread that runs it (default main)\n"
+    "  --thread main|any|new|TID\n"
+    "                        the thread that runs it (default main): any: the first that can; new: a fresh\n"
+    "                        one, for scripts that take locks\n"
+    "  --interp ID           the interpreter that it runs in (default 0, the main one)\n"
     "  --timeout DURATION    500ms, 10s, 5m (default 10s); then it is withdrawn or interrupted\n"
-    "  --no-wake             wait for a blocked thread rather than wake it\n"
+    "  --no-wake             wait for a blocked thread rather than wake it (--wake never)\n"
+    "  --wake auto|force     force: calls of other libraries too; one with a time-out then ends early\n"
     "  --channel auto|passed|directory\n"
     "                        how the answer comes: a socket passed, or one in a private directory\n";
 
@@ -98,7 +102,7 @@ void help_print(const struct cli_command *command)
 
 void help_print_version(void)
 {
-    puts("safepoint " HELP_VERSION " (wire protocol 1, CPython 3.8 to 3.15)");
+    puts("safepoint " HELP_VERSION " (wire protocol 2, CPython 3.8 to 3.15)");
 }
 
 /* ------------------------------------------------- for `make install` */
@@ -158,8 +162,8 @@ static void help_print_completion(void)
     for (size_t i = 0; cli_commands[i]; i++)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
-          "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread\n"
-          "                --timeout --no-wake --channel' -- \"$word\")) ;;\n"
+          "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread --interp\n"
+          "                --timeout --no-wake --wake --channel' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"

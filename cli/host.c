@@ -3,12 +3,14 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "attach/access.h"
 #include "attach/process.h"
 #include "attach/scope.h"
 
@@ -113,17 +115,28 @@ char *host_container(pid_t pid)
 
 /* ------------------------------------------------------------------- texts */
 
+/* The begin of a command line, which a process can make as long as its memory. */
+static char *host_read_command(pid_t pid, size_t *length)
+{
+    char path[64];
+    scoped_free char *text = malloc(HOST_TEXT_MAX + 1);
+
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+    scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 && text ? read(fd, text, HOST_TEXT_MAX) : -1;
+    *length = got > 0 ? (size_t)got : 0;
+    return got > 0 ? scope_take_pointer(&text) : NULL;
+}
+
 char *host_command(pid_t pid)
 {
     size_t length;
-    char *text = host_read(pid, "cmdline", &length);
+    char *text = host_read_command(pid, &length);
     struct process_status status;
 
     while (length && text && !text[length - 1])
         length--;
     if (text && length) {
-        if (length > HOST_TEXT_MAX)
-            length = HOST_TEXT_MAX;
         for (size_t i = 0; i < length; i++)
             text[i] = text[i] ? text[i] : ' ';
         text[length] = '\0';
@@ -182,25 +195,11 @@ char *host_format_build(char *text, size_t room, const struct runtime *runtime)
 
 /* ------------------------------------------------------------------ attach */
 
-static struct error *host_check_tracer(pid_t pid)
+struct error *host_check_runtime(const struct runtime *runtime)
 {
-    struct process_status status, tracer;
-    struct error *error = process_read_status(pid, 0, &status);
-
-    if (error || !status.tracer)
-        return error;
-    error_destroy(process_read_status(status.tracer, 0, &tracer));
-    return error_create(ERROR_PERMISSION, "end that program, or have it detach", "traced by process %d (%s)",
-                        status.tracer, tracer.name);
-}
-
-struct error *host_check_attach(pid_t pid, const struct runtime *runtime)
-{
-    struct error *error = process_check_access(pid);
     bool enabled;
+    struct error *error;
 
-    if (error || (error = host_check_tracer(pid)))
-        return error;
     if (runtime->finalizing)
         return error_create(ERROR_BUSY, NULL, "Python is ending");
     if (!runtime->initialized)
@@ -211,4 +210,13 @@ struct error *host_check_attach(pid_t pid, const struct runtime *runtime)
         return error;
     return enabled ? NULL : error_create(ERROR_DISABLED, "started without PYTHON_DISABLE_REMOTE_DEBUG and without "
                                          "-X disable-remote-debug it can be attached to", "remote debugging is off");
+}
+
+struct error *host_check_attach(pid_t pid, const struct runtime *runtime)
+{
+    struct error *error = process_check_access(pid);
+
+    if (error || (error = access_check_tracer(pid)))
+        return error;
+    return host_check_runtime(runtime);
 }

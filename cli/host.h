@@ -27,6 +27,9 @@ long host_count_descriptors(pid_t pid);
 /* "debug, static"; "" for an ordinary build. `text` of at least 64 bytes; returns it. */
 char *host_format_build(char *text, size_t room, const struct runtime *runtime);
 
+/* Does the Python in it, as it is built, configured and just now, run scripts? NULL, or why not. */
+struct error *host_check_runtime(const struct runtime *runtime) __attribute__((warn_unused_result));
+
 /* May a script be run in it? NULL, or why not. Touches nothing. */
 struct error *host_check_attach(pid_t pid, const struct runtime *runtime) __attribute__((warn_unused_result));
 

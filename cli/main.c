@@ -14,13 +14,15 @@
 
 #define MAIN_TIMEOUT_MS 10000
 
-enum { OPTION_THREAD = 256, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
+enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
        OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE };
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
+    {"interp", required_argument, NULL, OPTION_INTERP},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"no-wake", no_argument, NULL, OPTION_NO_WAKE},
+    {"wake", required_argument, NULL, OPTION_WAKE},
     {"channel", required_argument, NULL, OPTION_CHANNEL},
     {"by", required_argument, NULL, OPTION_BY},
     {"sort", required_argument, NULL, OPTION_SORT},
@@ -62,6 +64,15 @@ static bool main_is_target(const char *word)
     return word[0] && word[strspn(word, "0123456789")] == '\0';
 }
 
+static bool main_take_number(const char *value, int64_t *number)
+{
+    char *end;
+
+    errno = 0;
+    *number = strtoll(value, &end, 10);
+    return main_is_target(value) && !*end && !errno;
+}
+
 static struct error *main_take_size(const char *option, const char *value, uint64_t *bytes)
 {
     if (cli_parse_size(value, bytes))
@@ -75,7 +86,7 @@ static struct error *main_take_heap_option(struct cli_options *options, int opti
     static const char *const by[] = {"type", "module", "size", "generation", NULL};
     static const char *const sorts[] = {"bytes", "count", "refs", "name", NULL};
     struct error *error;
-    char *end;
+    int64_t number;
     int choice;
 
     switch (option) {
@@ -95,18 +106,39 @@ static struct error *main_take_heap_option(struct cli_options *options, int opti
         options->heap.match = value;
         return NULL;
     case 'n':
-        options->heap.limit = strtoul(value, &end, 10);
-        if (main_is_target(value) && !*end && options->heap.limit)
+        if (main_take_number(value, &number) && number > 0) {
+            options->heap.limit = (size_t)number;
             return NULL;
+        }
         return error_create(ERROR_USAGE, NULL, "-n %s is no number of rows", value);
     default: /* --no-pause */
         return NULL;
     }
 }
 
+static struct error *main_take_thread(struct cli_options *options, const char *value)
+{
+    int64_t tid = 0;
+
+    options->fresh = !strcmp(value, "new");
+    if (!strcmp(value, "main"))
+        options->choice.kind = INJECT_THREAD_MAIN;
+    else if (options->fresh || !strcmp(value, "any"))
+        options->choice.kind = INJECT_THREAD_ANY;
+    else
+        options->choice.kind = INJECT_THREAD_ID;
+    if (options->choice.kind != INJECT_THREAD_ID || (main_take_number(value, &tid) && tid > 0 && tid <= INT_MAX)) {
+        options->choice.tid = (pid_t)tid;
+        return NULL;
+    }
+    return error_create(ERROR_USAGE, "--thread main, any, new, or a thread's id as `safepoint info PID` lists them",
+                        "--thread %s is no thread", value);
+}
+
 static struct error *main_take_option(struct cli_options *options, int option, const char *value, int *seen)
 {
     static const char *const channels[] = {"auto", "passed", "directory", NULL};
+    static const char *const wakes[] = {"auto", "never", "force", NULL};
     static const char *const colors[] = {"auto", "always", "never", NULL};
     struct error *error = NULL;
     int choice;
@@ -114,11 +146,13 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     switch (option) {
     case OPTION_THREAD:
         *seen |= CLI_TAKES_REQUEST;
-        options->thread = value;
-        if (!strcmp(value, "main") || main_is_target(value))
+        return main_take_thread(options, value);
+    case OPTION_INTERP:
+        *seen |= CLI_TAKES_REQUEST;
+        if (main_take_number(value, &options->choice.interpreter))
             return NULL;
-        return error_create(ERROR_USAGE, "--thread main, or a thread's id as `safepoint info PID` lists them",
-                            "--thread %s isn't served yet", value);
+        return error_create(ERROR_USAGE, "safepoint info PID lists the interpreters",
+                            "--interp %s is no interpreter's id", value);
     case OPTION_TIMEOUT:
         *seen |= CLI_TAKES_REQUEST;
         if (cli_parse_duration(value, &options->timeout_ms))
@@ -126,8 +160,13 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         return error_create(ERROR_USAGE, "500ms, 10s, 5m", "--timeout %s is no duration", value);
     case OPTION_NO_WAKE:
         *seen |= CLI_TAKES_REQUEST;
-        options->no_wake = true;
+        options->wake = INJECT_WAKE_NEVER;
         return NULL;
+    case OPTION_WAKE:
+        *seen |= CLI_TAKES_REQUEST;
+        if (!(error = main_choice("wake", value, wakes, &choice)))
+            options->wake = (enum inject_wake_mode)choice;
+        return error;
     case OPTION_CHANNEL:
         *seen |= CLI_TAKES_REQUEST;
         if (!(error = main_choice("channel", value, channels, &choice)))
@@ -251,7 +290,7 @@ static struct error *main_check_words(const struct cli_options *options, int see
         error = error_create(ERROR_USAGE, NULL, "%s doesn't take %s", command->name,
                              seen & ~command->takes & CLI_TAKES_HEAP   ? "--by, --sort, --min, --match, -n, --max-memory"
                              : seen & ~command->takes & CLI_TAKES_CODE ? "-c and -e"
-                                                                       : "--thread, --timeout, --no-wake, --channel");
+                                                                       : "--thread, --interp, --timeout, --wake, --channel");
     else if (options->script_count && !(command->takes & CLI_TAKES_CODE))
         error = error_create(ERROR_USAGE, NULL, "%s takes nothing behind --", command->name);
     else if (options->count < command->words_min)

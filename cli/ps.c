@@ -13,6 +13,7 @@
 
 #include "attach/scope.h"
 #include "cli/host.h"
+#include "cli/ps.h"
 #include "cli/table.h"
 
 /* ------------------------------------------------- files that hold no CPython */
@@ -244,6 +245,18 @@ static void ps_list_deinit(struct ps_list *list)
     }
     free(list->rows);
     free(list->files.slots);
+}
+
+struct error *ps_count(struct ps_counts *counts)
+{
+    struct ps_list list = {0};
+    struct error *error = ps_collect(&list);
+
+    *counts = (struct ps_counts){.closed = list.closed};
+    for (size_t i = 0; i < list.count; i++)
+        *(list.rows[i].refusal ? &counts->cannot : &counts->can) += 1;
+    ps_list_deinit(&list);
+    return error;
 }
 
 /* -------------------------------------------------------------------- output */

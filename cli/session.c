@@ -17,6 +17,7 @@
 
 #include "attach/scope.h"
 #include "cli/agents.h"
+#include "cli/journal.h"
 #include "protocol/channel.h"
 #include "protocol/directory.h"
 
@@ -106,20 +107,6 @@ static struct error *session_prepare(struct session *session)
     return borrow_find_code(&session->target.code, &session->process, &session->maps);
 }
 
-struct error *session_parse_thread(const struct session *session, const char *text, pid_t *tid)
-{
-    char *end;
-
-    *tid = 0;
-    if (!text || !strcmp(text, "main"))
-        return NULL;
-    long value = strtol(text, &end, 10);
-    if (*end || value <= 0 || value > INT_MAX)
-        return error_create(ERROR_USAGE, NULL, "%s is no thread id", text);
-    *tid = (pid_t)value == session->process.pid ? 0 : (pid_t)value;
-    return NULL;
-}
-
 void session_json_target(struct json *json, const struct session *session)
 {
     json_begin_object(json, "target");
@@ -147,6 +134,8 @@ struct session_request {
     struct inject_interruption interruption;
     char preamble[2048], script_path[96];
     bool greeted, started;
+    uint64_t pthread; /* of the thread that answered */
+    int64_t guest;    /* the interpreter in which the agent runs the script as a guest; 0: none */
     uint64_t posted_at, deadline, retry_at, retry_after;
 };
 
@@ -163,19 +152,43 @@ static struct error *session_start(struct session_request *request, const struct
     return NULL;
 }
 
+/* In our pid namespace. One that has ended by now has no name there, where the target has another. */
+static pid_t session_translate_tid(const struct session *session, pid_t inner)
+{
+    scoped_free pid_t *tids = NULL;
+    size_t count;
+    pid_t found = inner;
+    struct error *error = process_list_threads(session->process.pid, &tids, &count);
+
+    for (size_t i = 0; !error && i < count; i++) {
+        struct process_status status;
+        struct error *gone = process_read_status(session->process.pid, tids[i], &status);
+
+        if (!gone && status.namespace_pid == inner)
+            found = tids[i];
+        error_destroy(gone);
+    }
+    error_destroy(error);
+    return found;
+}
+
 static struct error *session_greet(struct session_request *request, const struct wire_frame *frame)
 {
-    uint64_t version, id, pid, thread;
+    uint64_t version, id, pid, native;
     struct wire_cursor cursor;
 
     wire_cursor_init(&cursor, frame);
     if (!wire_cursor_u64(&cursor, &version) || !wire_cursor_u64(&cursor, &id) || !wire_cursor_u64(&cursor, &pid) ||
-        !wire_cursor_u64(&cursor, &thread) || version != WIRE_VERSION || id != request->inject.id ||
+        !wire_cursor_u64(&cursor, &request->pthread) || !wire_cursor_u64(&cursor, &native) ||
+        version != WIRE_VERSION || id != request->inject.id ||
         (request->uses_directory && ((size_t)(cursor.end - cursor.at) != strlen(request->directory.nonce) ||
                                      memcmp(cursor.at, request->directory.nonce, strlen(request->directory.nonce)))))
         return error_create(ERROR_PROTOCOL, NULL, "who answered on the channel isn't our agent");
+    if (request->options->fresh)
+        request->outcome->thread = session_translate_tid(request->session, (pid_t)native);
+    if (!request->greeted)
+        request->outcome->waited_ns = tracee_clock() - request->posted_at;
     request->greeted = request->inject.spoke = true;
-    request->outcome->waited_ns = tracee_clock() - request->posted_at;
     return NULL;
 }
 
@@ -201,6 +214,10 @@ static struct error *session_handle(void *context, const struct wire_frame *fram
         return frame->kind == WIRE_HELLO ? session_greet(request, frame)
                                          : error_create(ERROR_PROTOCOL, NULL, "the agent didn't greet");
     switch (frame->kind) {
+    case WIRE_HELLO: /* once more, from the interpreter where it is a guest */
+        if (request->guest)
+            return session_greet(request, frame);
+        return error_create(ERROR_PROTOCOL, NULL, "the agent greeted twice");
     case WIRE_STARTED:
         return session_start(request, frame);
     case WIRE_FETCH:
@@ -230,7 +247,7 @@ static struct error *session_handle(void *context, const struct wire_frame *fram
 
 static bool session_has_pidfd_getfd(void)
 {
-    return syscall(SYS_pidfd_getfd, -1, 0, 0) < 0 && errno != ENOSYS;
+    return syscall(SYS_pidfd_getfd, -1, 0, 0) < 0 && errno == EBADF; /* a filter on ourselves answers what it likes */
 }
 
 /* A script by /proc/self/fd/N needs a /proc of the right kind in the target's root. */
@@ -252,13 +269,16 @@ static bool session_target_has_proc(const struct session *session)
     return stat(path, &st) == 0;
 }
 
+/* Without /proc the main thread has another way, which reads no file. */
 static bool session_wants_directory(const struct session_request *request)
 {
-    bool reads_file = request->session->runtime.layout.thread_state.remote_debugger_support != OFF_NONE;
+    bool reads_file = request->session->runtime.layout.thread_state.remote_debugger_support != OFF_NONE &&
+                      (request->inject_options.choice.kind != INJECT_THREAD_MAIN ||
+                       request->inject_options.choice.interpreter);
 
     if (request->options->channel != CLI_CHANNEL_AUTO)
         return request->options->channel == CLI_CHANNEL_DIRECTORY;
-    return !session_has_pidfd_getfd() || (reads_file && !session_target_has_proc(request->session));
+    return !session_has_pidfd_getfd() || (reads_file && request->inject_options.no_script_file);
 }
 
 /* The agent's source as a file, where the target reads one and nothing is passed to it. */
@@ -275,6 +295,21 @@ static struct error *session_write_agent(struct session_request *request, const 
     return error;
 }
 
+/* The lines before the agent: how it answers, and where the script runs. */
+static void session_write_preamble(struct session_request *request)
+{
+    char guest[24] = "None", *at = request->preamble;
+    size_t room = sizeof(request->preamble);
+
+    if (request->guest)
+        snprintf(guest, sizeof(guest), "%lld", (long long)request->guest);
+    size_t length = (size_t)snprintf(at, room, "FRESH = %s\nINTERPRETER = %s\nMESSAGE = None\n%s",
+                                     request->options->fresh ? "True" : "False", guest,
+                                     request->uses_directory ? agent_connect_source : "CONNECT = None\nNONCE = b\"\"\n");
+    if (request->uses_directory)
+        directory_preamble(&request->directory, at + length, room - length);
+}
+
 static struct error *session_open_directory(struct session_request *request)
 {
     struct process_status status;
@@ -285,8 +320,7 @@ static struct error *session_open_directory(struct session_request *request)
         return error;
     request->uses_directory = true;
     request->outcome->channel = "directory";
-    size_t length = (size_t)snprintf(request->preamble, sizeof(request->preamble), "%s", agent_connect_source);
-    directory_preamble(&request->directory, request->preamble + length, sizeof(request->preamble) - length);
+    session_write_preamble(request);
     if (request->session->runtime.layout.thread_state.remote_debugger_support == OFF_NONE)
         return NULL;
     return session_write_agent(request, &status);
@@ -331,6 +365,22 @@ static struct error *session_post(struct session_request *request)
     return channel_open(&request->channel, fd);
 }
 
+/* Where a seccomp filter lets no channel be passed, the agent may be allowed to connect. */
+static struct error *session_turn_to_directory(struct session_request *request, struct error *refused)
+{
+    struct error *error;
+
+    if (!request->inject.channel_refused || request->uses_directory || request->options->channel != CLI_CHANNEL_AUTO)
+        return refused;
+    if ((error = session_open_directory(request))) {
+        error_destroy(error);
+        return refused;
+    }
+    error_destroy(refused);
+    request->inject_options.pass_channel = false;
+    return session_post(request);
+}
+
 /* A thread that can't be used in its present state may be in another soon. */
 static struct error *session_post_in_time(struct session_request *request)
 {
@@ -341,6 +391,9 @@ static struct error *session_post_in_time(struct session_request *request)
         struct pollfd fds[] = {{.fd = request->session->process.pidfd, .events = POLLIN},
                                {.fd = cli_signals_fd(), .events = POLLIN}};
 
+        if (code == ERROR_UNSUPPORTED && !(error = session_turn_to_directory(request, error)))
+            return NULL;
+        code = error_code(error);
         if ((code != ERROR_NO_SAFE_POINT && code != ERROR_BUSY) || tracee_clock() >= request->deadline)
             return error;
         error_destroy(error);
@@ -353,6 +406,13 @@ static struct error *session_post_in_time(struct session_request *request)
     return NULL;
 }
 
+/* Another thread may do better; the one thread only when it got blocked. */
+static bool session_should_post_again(const struct session_request *request)
+{
+    return request->inject_options.choice.kind == INJECT_THREAD_ANY ||
+           process_read_syscall(request->session->process.pid, request->inject.thread.tid) >= 0;
+}
+
 /* A thread that got blocked between our look and its safe point waits there: take the
  * post back and post anew, by what serves it now. */
 static struct error *session_post_again(struct session_request *request)
@@ -362,8 +422,8 @@ static struct error *session_post_again(struct session_request *request)
     if (request->retry_after < SESSION_LAST_RETRY_MS * SESSION_MILLISECOND)
         request->retry_after *= 2;
     request->retry_at = tracee_clock() + request->retry_after;
-    if (request->inject.wake == INJECT_WAKE_BORROWED || request->options->no_wake ||
-        process_read_syscall(request->session->process.pid, request->inject.thread.tid) < 0)
+    if (request->inject.wake == INJECT_WAKE_BORROWED || request->options->wake == INJECT_WAKE_NEVER ||
+        !session_should_post_again(request))
         return NULL;
     struct error *error = inject_withdraw(&request->inject, &taken);
     if (error || taken || request->inject.left)
@@ -373,6 +433,7 @@ static struct error *session_post_again(struct session_request *request)
     request->channel.fd = -1;
     request->channel.ended = false;
     request->channel.queue_sent = request->channel.queue_size = 0;
+    request->inject_options.choice.turn++;
     error = session_queue_script(request);
     return error ? error : session_post(request);
 }
@@ -421,17 +482,13 @@ static struct error *session_wait(struct session_request *request, uint64_t unti
 
 static struct error *session_too_late(const struct session_request *request)
 {
-    const char *blocked = request->inject.blocked_in;
     char after[32];
-    struct error *error;
 
     cli_format_duration(after, sizeof(after), (double)request->options->timeout_ms / 1000);
     if (request->started)
         return error_create(ERROR_NO_SAFE_POINT, "it was interrupted; give it more time: --timeout 60s",
                             "the script was not done after %s", after);
-    error = error_create(ERROR_NO_SAFE_POINT, NULL, "thread %d reached no safe point in %s%s%s%s",
-                         request->inject.thread.tid, after, blocked[0] ? " (blocked in " : "", blocked,
-                         blocked[0] ? ")" : "");
+    struct error *error = error_create(ERROR_NO_SAFE_POINT, NULL, "no safe point in %s", after);
     return error_with_hint(error, "the request was withdrawn; what it is doing: safepoint info %d",
                            request->session->process.pid);
 }
@@ -461,12 +518,38 @@ static struct error *session_wait_for_answer(struct session_request *request)
     return error;
 }
 
+/* The thread state in which the script runs, where that isn't the one posted to: a fresh thread's; or the
+ * one that the interpreter has which nobody else runs (up to 3.12 it is named after the
+ * thread that made it). */
+static struct error *session_find_runner(struct session_request *request, bool *found)
+{
+    scoped_free struct thread_state *threads = NULL;
+    size_t count;
+    struct error *error;
+
+    *found = !request->options->fresh && !request->guest;
+    if (*found)
+        return NULL;
+    error = runtime_read_threads(&request->session->runtime, &threads, &count);
+    for (size_t i = 0; !error && i < count && !*found; i++) {
+        if (threads[i].interpreter_id != request->guest || (!request->guest && threads[i].pthread != request->pthread))
+            continue;
+        request->inject.thread = threads[i];
+        request->inject.thread.tid = request->outcome->thread;
+        *found = true;
+    }
+    return error;
+}
+
 /* Interrupts a running script, and waits for its end. */
 static struct error *session_interrupt(struct session_request *request, bool *ended)
 {
     uint64_t until = tracee_clock() + SESSION_INTERRUPT_MS * SESSION_MILLISECOND;
-    bool raised;
-    struct error *error = inject_interrupt(&request->inject, &request->interruption, &raised);
+    bool raised, found;
+    struct error *error = session_find_runner(request, &found);
+
+    if (!error && found)
+        error = inject_interrupt(&request->inject, &request->interruption, &raised);
 
     while (!error && !request->outcome->done && !request->channel.ended && tracee_clock() < until)
         error = session_wait(request, until);
@@ -490,6 +573,61 @@ static struct error *session_explain_rest(const struct session_request *request,
     return error_with_hint(error, "it finds the request withdrawn when it gets the GIL, and clears it away");
 }
 
+/* Who kept the request's thread from its safe point: who holds the GIL, or itself. */
+static struct error *session_find_blocker(const struct session_request *request, struct thread_state *blocker)
+{
+    const struct thread_state *wanted = &request->inject.thread;
+    scoped_free struct thread_state *threads = NULL;
+    size_t count;
+    struct error *error = runtime_read_threads(&request->session->runtime, &threads, &count);
+
+    *blocker = *wanted;
+    for (size_t i = 0; !error && i < count; i++) {
+        if (threads[i].holds_gil && threads[i].interpreter.value == wanted->interpreter.value)
+            *blocker = threads[i];
+    }
+    return error;
+}
+
+/* "MainThread (4711) is in C code of libfoo.so holding the GIL, in work (app.py:88), for at least 10 s" */
+static struct error *session_name_blocker(const struct session_request *request, struct error *late)
+{
+    struct session *session = request->session;
+    struct thread_state blocker;
+    struct python_frame frame;
+    char doing[192], after[32], where[1400] = "", name[48];
+    bool found;
+    struct error *error = session_find_blocker(request, &blocker);
+
+    if (!error)
+        error = inject_describe(&session->target, &blocker, doing, sizeof(doing));
+    if (error) { /* then without */
+        error_destroy(error);
+        return late;
+    }
+    error = runtime_read_top_frame(&session->runtime, &blocker, &frame, &found);
+    if (!error && found)
+        snprintf(where, sizeof(where), ", in %s (%s:%d)", frame.function, frame.file, frame.line);
+    error_destroy(error);
+    cli_format_duration(after, sizeof(after), (double)(tracee_clock() - request->posted_at) / 1e9);
+    snprintf(name, sizeof(name), blocker.main ? "MainThread (%d)" : "thread %d", blocker.tid);
+    error = error_create(ERROR_NO_SAFE_POINT, error_hint(late), "%s: %s is %s%s, for at least %s", error_message(late),
+                         name, doing, where, after);
+    error_destroy(late);
+    return error;
+}
+
+/* A fresh thread's end is waited for: it leaves nothing, not even itself. */
+static void session_await_thread_end(const struct session_request *request)
+{
+    uint64_t until = tracee_clock() + SESSION_SETTLE_MS * SESSION_MILLISECOND;
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d", request->session->process.pid, request->outcome->thread);
+    while (request->options->fresh && access(path, F_OK) == 0 && tracee_clock() < until)
+        poll(NULL, 0, 1);
+}
+
 /* The way down after a failure: take the post back; a script that runs is
  * interrupted; then nobody is at our end of the channel. */
 static struct error *session_abandon(struct session_request *request, struct error *error)
@@ -505,32 +643,95 @@ static struct error *session_abandon(struct session_request *request, struct err
         failed = inject_withdraw(&request->inject, &taken);
     else if (request->started)
         failed = session_interrupt(request, &ended);
+    if (!request->greeted && error_code(error) == ERROR_NO_SAFE_POINT)
+        error = session_name_blocker(request, error);
     channel_close(&request->channel);
     if (taken)
         unsettled = inject_settle(&request->inject, SESSION_SETTLE_MS, &settled);
     if (request->started && request->uses_directory) /* nothing is staged that would tell */
         settled = ended;
+    if (ended)
+        session_await_thread_end(request);
     error = session_explain_rest(request, error, settled && (!failed || taken), failed);
     error_destroy(failed);
     error_destroy(unsettled);
     return error;
 }
 
+static bool session_has_interpreter(const struct session *session, int64_t id, struct error **error)
+{
+    scoped_free struct interpreter *interpreters = NULL;
+    size_t count = 0;
+    bool found = false;
+
+    *error = runtime_read_interpreters(&session->runtime, &interpreters, &count);
+    for (size_t i = 0; !*error && i < count; i++)
+        found |= interpreters[i].id == id;
+    return found;
+}
+
+/* One that runs somewhere can be posted to, on 3.14+; one that nobody runs takes the agent as
+ * a guest, on the thread that would run it in the main interpreter. */
+static struct error *session_choose_interpreter(struct session_request *request)
+{
+    struct session *session = request->session;
+    int64_t id = request->options->choice.interpreter;
+    bool runs;
+    struct error *error;
+
+    request->inject_options.choice = request->options->choice;
+    if (!id)
+        return NULL;
+    if (!session_has_interpreter(session, id, &error)) {
+        if (error)
+            return error;
+        error = error_create(ERROR_USAGE, NULL, "process %d has no interpreter %lld", session->process.pid, (long long)id);
+        return error_with_hint(error, "list them: safepoint info %d", session->process.pid);
+    }
+    if ((error = inject_interpreter_runs(&session->target, id, &runs)))
+        return error;
+    if (runs && session->runtime.layout.thread_state.remote_debugger_support == OFF_NONE)
+        return error_create(ERROR_NO_SAFE_POINT, "try again when it is idle",
+                            "interpreter %lld runs on a thread of its own, where CPython %s can't run a request",
+                            (long long)id, session->runtime.version);
+    if (!runs) {
+        request->guest = id;
+        request->inject_options.choice.interpreter = 0;
+    }
+    return NULL;
+}
+
+/* An interpreter that is busy may be idle soon. */
+static struct error *session_choose_in_time(struct session_request *request)
+{
+    struct error *error;
+
+    while ((error = session_choose_interpreter(request)) && error_code(error) == ERROR_NO_SAFE_POINT &&
+           tracee_clock() < request->deadline && !cli_signals_pending()) {
+        error_destroy(error);
+        poll(NULL, 0, SESSION_STATE_POLL_MS);
+    }
+    return error;
+}
+
 static struct error *session_perform(struct session_request *request)
 {
-    struct error *error =
-        session_parse_thread(request->session, request->options->thread, &request->inject_options.tid);
+    struct error *error = session_prepare(request->session);
     bool settled;
 
-    if (error || (error = session_prepare(request->session)) || (error = session_queue_script(request)))
+    if (error || (error = session_queue_script(request)))
         return error;
     request->deadline = tracee_clock() + (uint64_t)request->options->timeout_ms * SESSION_MILLISECOND;
-    if ((error = session_lock(request->session, request->options, request->deadline)))
+    if ((error = session_lock(request->session, request->options, request->deadline)) ||
+        (error = session_choose_in_time(request)))
         return error;
     request->inject.id = request->inject_options.id = inject_new_id();
+    request->inject_options.no_script_file = !session_target_has_proc(request->session);
+    session_write_preamble(request);
     if (session_wants_directory(request) && (error = session_open_directory(request)))
         return error;
     request->inject_options.pass_channel = !request->uses_directory;
+    journal_record(request->options, request->session, request->inject.id);
     request->posted_at = tracee_clock();
     request->retry_after = SESSION_FIRST_RETRY_MS * SESSION_MILLISECOND;
     request->retry_at = request->posted_at + request->retry_after;
@@ -539,7 +740,10 @@ static struct error *session_perform(struct session_request *request)
     if ((error = session_wait_for_answer(request)))
         return session_abandon(request, error);
     channel_close(&request->channel);
-    return inject_settle(&request->inject, SESSION_SETTLE_MS, &settled);
+    if ((error = inject_settle(&request->inject, SESSION_SETTLE_MS, &settled)))
+        return error;
+    session_await_thread_end(request);
+    return NULL;
 }
 
 struct error *session_run(struct session *session, const struct cli_options *options,
@@ -558,8 +762,7 @@ struct error *session_run(struct session *session, const struct cli_options *opt
     request->outcome = outcome;
     request->directory = (struct directory){.parent_fd = -1, .fd = -1, .listen_fd = -1};
     request->inject_options = (struct inject_options){
-        .wake = !options->no_wake, .source = agent_source(), .preamble = request->preamble};
-    strcpy(request->preamble, "CONNECT = None\nNONCE = b\"\"\n");
+        .wake = options->wake, .source = agent_source(), .preamble = request->preamble};
     channel_init(&request->channel);
     struct error *error = session_perform(request);
     if (request->inject.pause_ns > outcome->pause_ns)

@@ -63,10 +63,6 @@ struct error *session_run(struct session *session, const struct cli_options *opt
                           const struct session_script *script, const struct session_events *events,
                           struct session_outcome *outcome) __attribute__((warn_unused_result));
 
-/* Resolves --thread: 0 for the main thread. */
-struct error *session_parse_thread(const struct session *session, const char *text, pid_t *tid)
-    __attribute__((warn_unused_result));
-
 /* "target":{...} */
 void session_json_target(struct json *json, const struct session *session);
 

@@ -13,7 +13,8 @@
 #include "cli/session.h"
 #include "cli/table.h"
 
-#define STATS_TEXT_MAX (64u << 20)
+#define STATS_TEXT_MAX (32u << 20)
+#define STATS_TYPES_MAX (1u << 18)
 #define STATS_BUCKETS 64
 #define STATS_GENERATIONS_MAX 16
 #define STATS_TYPES_SHOWN 30
@@ -213,6 +214,8 @@ static struct error *stats_parse(struct stats *stats)
 
     for (size_t i = 0; i < stats->text_size; i++)
         lines += stats->text[i] == '\n';
+    if (lines > STATS_TYPES_MAX)
+        return error_create(ERROR_PROTOCOL, NULL, "the target's statistics have %zu lines", lines);
     stats->types = calloc(lines, sizeof(*stats->types));
     if (!stats->types)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the statistics");

@@ -12,18 +12,24 @@
  */
 #include <string.h>
 
-#include "attach/syscalls.h"
+#include "attach/scope.h"
 #include "inject/internal.h"
+
+bool debugger_is_usable(const struct inject_stop *stop)
+{
+    const struct inject_options *options = stop->options;
+
+    if (stop->request->target->runtime->layout.thread_state.remote_debugger_support == OFF_NONE)
+        return false;
+    return options->script_path || (!options->no_script_file && permit_script_staging(stop));
+}
 
 /* A thread that waits for a lock runs pending calls when woken, and never the
  * script: the next row of the table serves it. */
 static bool debugger_serves(const struct inject_stop *stop)
 {
-    const struct layout *layout = &stop->request->target->runtime->layout;
-    bool in_lock = stop->borrow.blocked != ARCH_NOT_BLOCKED && syscall_is_futex(stop->borrow.blocked_number);
-
-    return layout->thread_state.remote_debugger_support != OFF_NONE &&
-           (!in_lock || !stop->request->thread.main || !stop->options->pass_channel);
+    return debugger_is_usable(stop) &&
+           (stop->block != BLOCK_LOCK || !stop->request->thread.main || !stop->options->pass_channel);
 }
 
 static struct address debugger_struct(const struct inject_request *request)
@@ -88,7 +94,7 @@ static struct error *debugger_fire(struct inject_stop *stop)
     struct inject_request *request = stop->request;
     struct arch_step steps[2];
     size_t count = 0;
-    enum arch_resume resume = stop->hands_off ? ARCH_RESUME_SAME : inject_resume(stop);
+    enum arch_resume resume = stop->hands_off || !permit_chain(stop) ? ARCH_RESUME_SAME : block_resume(stop);
     bool adds = debugger_can_add_pending_call(request);
 
     if (stop->hands_off || (!request->borrowed && resume == ARCH_RESUME_SAME))
@@ -122,23 +128,51 @@ static struct error *debugger_post(struct inject_stop *stop)
     return debugger_fire(stop);
 }
 
-static struct error *debugger_withdraw(struct inject_request *request, bool *taken)
+/* Is the request's thread armed with the request's script? */
+static struct error *debugger_is_armed(const struct inject_request *request, bool *armed)
 {
     const struct layout *layout = &request->target->runtime->layout;
     char path[sizeof(request->script_path)];
+    size_t size = layout->debugger_support.script_path_size;
     uint32_t pending;
     struct error *error = debugger_read_pending(request, &pending);
 
-    if (error)
+    *armed = false;
+    if (error || !pending)
         return error;
     error = memory_read_string(&request->target->process->memory,
                                address_add(debugger_struct(request), layout->debugger_support.script_path), path,
-                               sizeof(path) < layout->debugger_support.script_path_size
-                                   ? sizeof(path)
-                                   : layout->debugger_support.script_path_size);
+                               sizeof(path) < size ? sizeof(path) : size);
+    *armed = !error && !strcmp(path, request->script_path);
+    return error;
+}
+
+struct error *debugger_find_armed(struct inject_request *request, bool *armed)
+{
+    const struct runtime *runtime = request->target->runtime;
+    scoped_free struct thread_state *threads = NULL;
+    size_t count;
+
+    *armed = false;
+    request->method = &inject_debugger_support;
+    if (runtime->layout.thread_state.remote_debugger_support == OFF_NONE)
+        return NULL;
+    struct error *error = runtime_read_threads(runtime, &threads, &count);
+    for (size_t i = 0; !error && i < count && !*armed; i++) {
+        request->thread = threads[i];
+        error = debugger_is_armed(request, armed);
+    }
+    return error;
+}
+
+static struct error *debugger_withdraw(struct inject_request *request, bool *taken)
+{
+    bool armed;
+    struct error *error = debugger_is_armed(request, &armed);
+
     if (error)
         return error;
-    *taken = !pending || strcmp(path, request->script_path) != 0;
+    *taken = !armed;
     return *taken ? NULL : debugger_write(request, "", 0);
 }
 

@@ -39,13 +39,34 @@ struct inject_target {
     struct borrow_code code;
 };
 
+/* May a blocked call be disturbed? */
+enum inject_wake_mode {
+    INJECT_WAKE_AUTO,  /* where Python repeats it (PEP 475), or it is begun again: nobody notices */
+    INJECT_WAKE_NEVER, /* wait until it returns by itself */
+    INJECT_WAKE_FORCE, /* somebody else's too: one with a time-out then ends early, with EINTR */
+};
+
+/* Which thread shall run it. */
+enum inject_thread_kind {
+    INJECT_THREAD_MAIN, /* of another interpreter: the first that runs in it */
+    INJECT_THREAD_ANY,  /* whichever can, one after another */
+    INJECT_THREAD_ID,
+};
+struct inject_choice {
+    enum inject_thread_kind kind;
+    pid_t tid;           /* INJECT_THREAD_ID: in our pid namespace or the target's */
+    int64_t interpreter; /* its id; 0: the main one */
+    unsigned turn;       /* INJECT_THREAD_ANY: counts the posts; each begins with the next thread */
+};
+
 struct inject_options {
     uint64_t id;             /* inject_new_id(); what the agent answers with */
-    pid_t tid;               /* of the thread that shall run it, our namespace; 0: the main thread */
-    bool wake;               /* a blocked call may be made to return EINTR to Python, which repeats it (PEP 475) */
+    struct inject_choice choice;
+    enum inject_wake_mode wake;
     const char *source;      /* the agent: Python source */
     const char *preamble;    /* lines put before it, or NULL */
     bool pass_channel;       /* make a socket pair in the target; else the preamble says where to connect */
+    bool no_script_file;     /* the target can't open /proc/self/fd/N */
     const char *script_path; /* the source lies in this file already, as the target names it; else NULL */
 };
 
@@ -74,7 +95,7 @@ struct inject_request {
     bool posted;
     bool spoke;          /* the caller has heard the agent */
     bool left;           /* withdrawn, but what is staged goes only when the thread comes by (inject_withdraw) */
-    char blocked_in[160]; /* what the thread was found in, for messages; "" while running */
+    char doing[192];     /* what the thread was found doing, for messages: "blocked in read called by libfoo.so" */
 
     /* What is staged in the target, to be undone. */
     struct inject_descriptor theirs, ours, script;
@@ -86,6 +107,7 @@ struct inject_request {
     uint64_t signal_mask;   /* of the thread, before we first borrowed it */
     uint64_t restart_at;    /* where the call that we interrupted is begun again; 0: none was */
     bool borrowed;
+    bool channel_refused;   /* the target's seccomp filter lets no channel be passed */
     char script_path[PATH_MAX];
 };
 
@@ -112,6 +134,15 @@ struct error *inject_withdraw(struct inject_request *request, bool *taken) __att
  * removes the rest. `settled` = false: the agent still runs. */
 struct error *inject_settle(struct inject_request *request, int timeout_ms, bool *settled)
     __attribute__((warn_unused_result));
+
+/* Does a thread run in this interpreter, other than the main one, just now? */
+struct error *inject_interpreter_runs(const struct inject_target *target, int64_t id, bool *runs)
+    __attribute__((warn_unused_result));
+
+/* What a thread is doing, in words that follow "is": "blocked in read called by libfoo.so", "in C code of
+ * libfoo.so holding the GIL". Stops it for a moment; touches nothing. */
+struct error *inject_describe(const struct inject_target *target, const struct thread_state *thread, char *text,
+                              size_t room) __attribute__((warn_unused_result));
 
 /* Removes what one of us, killed between staging and posting, has left in the target; after
  * process_lock(). The rest (a request that was posted) removes itself. */

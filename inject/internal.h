@@ -5,15 +5,52 @@
 
 #include "inject/inject.h"
 
+/* What a stopped thread is doing. */
+enum inject_block {
+    BLOCK_NONE,      /* it runs */
+    BLOCK_REPEATED,  /* in a call that Python repeats after EINTR, having looked at its signals (PEP 475) */
+    BLOCK_LOCK,      /* waits for a lock of Python's: EINTR makes it run pending calls */
+    BLOCK_RESTARTED, /* in a call of Python's that must not return EINTR, but may be begun again (pause, sigwait) */
+    BLOCK_FOREIGN,   /* in somebody else's call */
+};
+
 /* What a method works with while the thread is stopped. */
 struct inject_stop {
     struct inject_request *request;
     const struct inject_options *options;
     struct tracee *tracee;
     struct borrow borrow; /* inspected */
-    bool pep475;          /* blocked in a call that Python repeats after EINTR */
-    bool hands_off;       /* the thread can't be borrowed: its call would end before its time */
+    enum inject_block block;
+    bool holds_gil; /* or it can't be told */
+    bool hands_off; /* the thread can't be borrowed: its call would end before its time */
 };
+
+/* choose.c: the thread states that may run a request, the most promising first; at least one, or an
+ * error that says why there is none. free() the list. */
+struct error *choose_threads(const struct inject_target *target, const struct inject_choice *choice,
+                             struct thread_state **list, size_t *count) __attribute__((warn_unused_result));
+
+/* permit.c: does the seccomp filter allow what a request needs? Says which call it doesn't; request->channel_refused:
+ * those of a passed channel. */
+struct error *permit_check(const struct inject_stop *stop) __attribute__((warn_unused_result));
+/* The same for a stub's staging. */
+struct error *permit_check_staging(const struct inject_stop *stop) __attribute__((warn_unused_result));
+/* And what a chain needs, and each kind of staging? */
+bool permit_chain(const struct inject_stop *stop);
+bool permit_stub_staging(const struct inject_stop *stop);
+bool permit_script_staging(const struct inject_stop *stop);
+
+/* debugger_support.c: is there a debugger-support struct, and can its script be given? */
+bool debugger_is_usable(const struct inject_stop *stop);
+
+/* block.c: fills in stop->block and holds_gil, and what the request says of it. */
+void block_describe(struct inject_stop *stop);
+/* Does its caller repeat the call when it returns EINTR? */
+bool block_is_repeated(const struct inject_stop *stop);
+/* Must nothing be run on the thread, lest its call ends before its time? */
+bool block_hands_off(const struct inject_stop *stop);
+/* How the blocked call goes on after a post, and what the request says of it. */
+enum arch_resume block_resume(struct inject_stop *stop);
 
 /* What must lie in the target before a method can post. */
 enum inject_staging {
@@ -44,8 +81,15 @@ struct error *inject_with_stop(struct inject_request *request,
                                struct error *(*work)(struct inject_stop *stop, void *context), void *context)
     __attribute__((warn_unused_result));
 
-/* How the blocked call of a stopped thread goes on after a post, and what the request says of it. */
-enum arch_resume inject_resume(struct inject_stop *stop);
+#define STAGE_PAGE 4096u
+#define STAGE_SCRIPT_NAME "safepoint-" /* of the memory file, then the request's id */
+
+/* The page of results. */
+struct stage_results {
+    int32_t pair[2];
+    uint64_t done[2];   /* a struct timespec, never 0: written by the last step of staging */
+    uint64_t posted[2]; /* the same, by the first step of the chain that posts a stub */
+};
 
 /*
  * stage.c. Two halves, since nothing is waited for while the thread is held: its
@@ -56,17 +100,31 @@ struct error *stage_begin(struct inject_stop *stop, enum inject_staging staging)
 struct error *stage_finish(struct inject_request *request, const struct inject_options *options,
                            enum inject_staging staging) __attribute__((warn_unused_result));
 
+/* A descriptor of the target with its inode, and whether it still is the one. */
+struct inject_descriptor stage_descriptor(const struct inject_request *request, int number);
+bool stage_descriptor_is_ours(const struct inject_request *request, const struct inject_descriptor *descriptor);
+/* Is it the memory file of the request (with id 0: of any request), by its name? */
+bool stage_is_script(const struct inject_request *request, int number);
+
 /* Is anything of it left? A descriptor is ours by its inode, the mapping by its content. */
 bool stage_is_left(const struct inject_request *request);
 /* Makes a stopped thread remove what is left. */
 struct error *stage_remove(struct inject_stop *stop) __attribute__((warn_unused_result));
-/* Before a post: what is staged is the target's to remove from now on, even if we die. */
-struct error *stage_mark_posted(const struct inject_request *request) __attribute__((warn_unused_result));
-/* Looks for what one of us has staged and not posted before it was killed (the caller holds the
- * process's lock: nobody is at work). Found: `request` describes it. */
-bool stage_find_leftover(struct inject_request *request);
+/* The step of a chain, before the one that posts a stub, with which the target takes it all over: from then
+ * on it removes it itself, even if we die. */
+struct arch_step stage_posted_step(const struct inject_request *request);
 
 /* Where the stub's entry is in the target. */
 struct address stage_stub_entry(const struct inject_request *request, const unsigned char *entry);
+
+/* debugger_support.c: finds the thread state, if any, that is armed with the request's script_path; fills in
+ * request->thread and method. */
+struct error *debugger_find_armed(struct inject_request *request, bool *armed) __attribute__((warn_unused_result));
+
+/* post.c: the request's staging is removed by whichever thread can be borrowed, and its end waited for. */
+struct error *inject_remove(struct inject_request *request) __attribute__((warn_unused_result));
+/* post.c: a request in which nothing is staged or posted. */
+void inject_request_init(struct inject_request *request, const struct inject_target *target,
+                         const struct inject_options *options);
 
 #endif

@@ -24,7 +24,7 @@ static bool pending_serves(const struct inject_stop *stop)
 {
     const struct inject_request *request = stop->request;
 
-    return request->thread.main && !request->target->runtime->free_threaded;
+    return request->thread.main && !request->target->runtime->free_threaded && permit_stub_staging(stop);
 }
 
 /* Where the queue of the main interpreter is; ADDRESS_NULL when not known. */
@@ -84,10 +84,11 @@ static struct error *pending_post(struct inject_stop *stop)
     if (!request->add_pending_call.value)
         return error_create(ERROR_UNSUPPORTED, NULL, "%s has no symbol Py_AddPendingCall",
                             image_path(request->target->runtime->image));
-    const struct arch_step step = {
-        .target = request->add_pending_call.value,
-        .arguments = {stage_stub_entry(request, stub_run).value, request->mapping.value}};
-    return borrow_chain(&stop->borrow, &step, 1, inject_resume(stop));
+    const struct arch_step steps[] = {
+        stage_posted_step(request),
+        {.target = request->add_pending_call.value,
+         .arguments = {stage_stub_entry(request, stub_run).value, request->mapping.value}}};
+    return borrow_chain(&stop->borrow, steps, 2, block_resume(stop));
 }
 
 /* Looks for {stub_run, mapping} among the entries that wait: from `first` to `last`
@@ -146,34 +147,42 @@ const struct inject_method inject_pending_call = {"pending-call", STAGING_STUB, 
 
 /* ----------------------------------------------------------- borrowed call */
 
-/* Guards: in a system call that isn't a futex, made by Python code that repeats
- * it, with the GIL not held by this thread. */
+/* Guards: in a system call that isn't a futex, of Python's own code, with the GIL not
+ * held by this thread. Where a call is repeated and the debugger-support struct is
+ * there, a wake will do. */
 static bool borrowed_serves(const struct inject_stop *stop)
 {
-    const struct inject_request *request = stop->request;
-    struct address holder;
-    bool locked;
+    const struct runtime *runtime = stop->request->target->runtime;
+    enum inject_wake_mode wake = stop->options->wake;
 
-    if (!stop->options->wake || !stop->pep475 || stop->borrow.blocked == ARCH_NOT_BLOCKED ||
-        syscall_is_futex(stop->borrow.blocked_number) || request->target->runtime->finalizing ||
-        request->target->runtime->layout.minor >= 14)
+    /* PyGILState_Ensure() takes the thread's state of the main interpreter. */
+    if (stop->request->thread.interpreter_id != 0)
         return false;
-    struct error *error = runtime_read_gil(request->target->runtime, &locked, &holder);
-    if (error) {
-        error_destroy(error);
+    if (wake == INJECT_WAKE_NEVER || stop->holds_gil || runtime->finalizing || runtime->free_threaded ||
+        stop->borrow.blocked == ARCH_NOT_BLOCKED || !permit_stub_staging(stop) || syscall_is_futex(stop->borrow.blocked_number))
+        return false;
+    switch (stop->block) {
+    case BLOCK_REPEATED:
+        return !debugger_is_usable(stop);
+    case BLOCK_RESTARTED:
+        return true;
+    case BLOCK_FOREIGN:
+        return wake == INJECT_WAKE_FORCE;
+    default:
         return false;
     }
-    return !(locked && holder.value == request->thread.address.value);
 }
 
 static struct error *borrowed_post(struct inject_stop *stop)
 {
-    const struct arch_step step = {.target = stage_stub_entry(stop->request, stub_borrowed).value,
-                                   .own_signal_mask = true};
+    const struct arch_step steps[] = {
+        stage_posted_step(stop->request),
+        {.target = stage_stub_entry(stop->request, stub_borrowed).value, .own_signal_mask = true}};
 
-    inject_resume(stop);
+    enum arch_resume resume = block_resume(stop);
+
     stop->request->wake = INJECT_WAKE_BORROWED;
-    return borrow_chain(&stop->borrow, &step, 1, ARCH_RESUME_EINTR);
+    return borrow_chain(&stop->borrow, steps, 2, resume);
 }
 
 /* It waits for the GIL, or runs. */

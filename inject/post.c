@@ -12,16 +12,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "attach/syscalls.h"
+#include "attach/scope.h"
 #include "inject/internal.h"
 
 #define POST_ATTEMPTS 400
+#define POST_ATTEMPTS_ANY 10 /* of a thread in whose place another will do */
 #define POST_STOP_TIMEOUT_MS 2000
-#define POST_LEFTOVERS_MAX 64
 
 static const struct inject_method *const post_methods[] = {
-    &inject_debugger_support,
     &inject_borrowed_call,
+    &inject_debugger_support,
     &inject_pending_call,
 };
 
@@ -32,92 +32,7 @@ static void post_nap(long microseconds)
     nanosleep(&nap, NULL);
 }
 
-/* ------------------------------------------------------------ the thread */
-
-static struct error *post_find_thread(struct inject_request *request, pid_t tid)
-{
-    const struct inject_target *target = request->target;
-    struct thread_state *threads;
-    size_t count;
-    struct error *error = runtime_read_threads(target->runtime, &threads, &count);
-    bool found = false;
-
-    if (error)
-        return error;
-    for (size_t i = 0; i < count && !found; i++) {
-        if (tid ? threads[i].tid == tid : threads[i].main) {
-            request->thread = threads[i];
-            found = true;
-        }
-    }
-    free(threads);
-    if (!found && tid) {
-        error = error_create(ERROR_USAGE, NULL, "thread %d of process %d runs no Python", tid, target->process->pid);
-        return error_with_hint(error, "list its threads: safepoint info %d", target->process->pid);
-    }
-    if (!found || !request->thread.tid)
-        return error_create(ERROR_UNSUPPORTED, NULL, "the main Python thread of process %d wasn't found",
-                            target->process->pid);
-    return NULL;
-}
-
-/* Does the code that made the call repeat it after EINTR (PEP 475)? CPython and
- * its standard extensions do, and readline; ctypes calls what it is told to. */
-static bool post_caller_repeats(const struct inject_stop *stop, const struct map *caller)
-{
-    const char *name = map_basename(caller);
-
-    if (!strcmp(caller->path, image_path(stop->request->target->runtime->image)))
-        return true;
-    if (!strncmp(name, "libreadline", 11) || !strncmp(name, "libedit", 7))
-        return true;
-    return strstr(caller->path, "/lib-dynload/") && strncmp(name, "_ctypes", 7) != 0;
-}
-
-/* Calls that a script, not Python, waits in: EINTR ends them. */
-static bool post_is_repeated_call(long number)
-{
-    const char *name = syscall_name(number);
-
-    return strcmp(name, "pause") != 0 && strcmp(name, "rt_sigtimedwait") != 0 && strcmp(name, "rt_sigsuspend") != 0;
-}
-
-/* All that may have made the call must repeat it: a wrong guess would end
- * somebody's call before its time. */
-static void post_describe_block(struct inject_stop *stop)
-{
-    struct inject_request *request = stop->request;
-    const struct map *callers[16], *caller;
-    size_t count;
-
-    stop->pep475 = false;
-    request->blocked_in[0] = '\0';
-    if (stop->borrow.blocked == ARCH_NOT_BLOCKED)
-        return;
-    count = borrow_find_callers(&stop->borrow, request->target->maps, callers, 16);
-    caller = count ? callers[0] : NULL;
-    stop->pep475 = count && post_is_repeated_call(stop->borrow.blocked_number);
-    for (size_t i = 0; i < count; i++) {
-        if (post_caller_repeats(stop, callers[i]))
-            continue;
-        stop->pep475 = false;
-        caller = callers[i];
-        break;
-    }
-    snprintf(request->blocked_in, sizeof(request->blocked_in), "%s%s%.80s",
-             syscall_name(stop->borrow.blocked_number), caller ? " called by " : "",
-             caller ? map_basename(caller) : "");
-}
-
 /* ----------------------------------------------------------------- a stop */
-
-enum arch_resume inject_resume(struct inject_stop *stop)
-{
-    bool wake = stop->options && stop->options->wake && stop->pep475 && stop->borrow.blocked != ARCH_NOT_BLOCKED;
-
-    stop->request->wake = wake ? INJECT_WAKE_EINTR : INJECT_WAKE_NONE;
-    return wake ? ARCH_RESUME_EINTR : ARCH_RESUME_SAME;
-}
 
 /* Has the thread still to leave the chain that we laid before, or just left it, and
  * not yet begun its system call again? It is about to be blocked then, and not
@@ -149,10 +64,9 @@ static struct error *post_inspect(struct inject_stop *stop)
         error = post_check_chain(stop);
     if (error)
         return error;
-    post_describe_block(stop);
-    stop->hands_off = stop->borrow.blocked == ARCH_RESTARTS_BLOCK &&
-                      !(stop->pep475 && (!stop->options || stop->options->wake));
-    return NULL;
+    block_describe(stop);
+    stop->hands_off = block_hands_off(stop);
+    return stop->options ? permit_check(stop) : NULL;
 }
 
 /* One stop of the thread: as short as `work` is. */
@@ -169,6 +83,7 @@ static struct error *post_stop(struct inject_request *request, const struct inje
         return error;
     error = work(&stop, context);
     uint64_t held = tracee_release(&tracee);
+    borrow_deinit(&stop.borrow);
     if (held > request->pause_ns)
         request->pause_ns = held;
     return error;
@@ -189,6 +104,25 @@ struct error *inject_with_stop(struct inject_request *request,
     return error;
 }
 
+static struct error *post_describe_stopped(struct inject_stop *stop, void *context)
+{
+    (void)context;
+    return post_inspect(stop);
+}
+
+struct error *inject_describe(const struct inject_target *target, const struct thread_state *thread, char *text,
+                              size_t room)
+{
+    const struct inject_options options = {0};
+    struct inject_request look;
+
+    inject_request_init(&look, target, &options);
+    look.thread = *thread;
+    struct error *error = post_stop(&look, NULL, post_describe_stopped, NULL);
+    snprintf(text, room, "%s", look.doing);
+    return error;
+}
+
 /* ------------------------------------------------------------- one attempt */
 
 /* A call with a time-out can't be begun again once a frame was used: unless
@@ -197,21 +131,42 @@ static struct error *post_check_block(const struct inject_stop *stop)
 {
     if (!stop->hands_off)
         return NULL;
-    return error_create(ERROR_NO_SAFE_POINT, stop->pep475 ? "leave out --no-wake" : NULL,
-                        "thread %d is blocked in %s, which would end before its time", stop->request->thread.tid,
-                        stop->request->blocked_in);
+    return error_create(ERROR_NO_SAFE_POINT,
+                        block_is_repeated(stop) ? "leave out --no-wake"
+                                                : "use another thread, or have the call end early: --wake=force",
+                        "thread %d is %s, a call that would end before its time", stop->request->thread.tid,
+                        stop->request->doing);
+}
+
+static struct error *post_refuse_thread(const struct inject_stop *stop)
+{
+    const struct inject_request *request = stop->request;
+    struct error *error = permit_check_staging(stop);
+
+    if (error)
+        return error;
+    return error_create(ERROR_NO_SAFE_POINT, "use the main thread, or any: --thread any",
+                        "thread %d is %s; CPython %s runs a request on another thread than the main one only while "
+                        "that is blocked in a call of Python's own", request->thread.tid, request->doing,
+                        request->target->runtime->version);
+}
+
+/* One that waits for a lock doesn't come by; another may. */
+static bool post_passes_by(const struct inject_stop *stop)
+{
+    return stop->options->choice.kind == INJECT_THREAD_ANY && stop->block == BLOCK_LOCK &&
+           !stop->request->thread.main;
 }
 
 static struct error *post_choose(struct inject_stop *stop)
 {
-    for (size_t i = 0; i < sizeof(post_methods) / sizeof(post_methods[0]); i++) {
+    for (size_t i = 0; i < sizeof(post_methods) / sizeof(post_methods[0]) && !post_passes_by(stop); i++) {
         if (!post_methods[i]->serves(stop))
             continue;
         stop->request->method = post_methods[i];
         return NULL;
     }
-    return error_create(ERROR_UNSUPPORTED, "leave out --thread: the main thread can be used",
-                        "CPython %s runs a request on its main thread only", stop->request->target->runtime->version);
+    return post_refuse_thread(stop);
 }
 
 /* The agent's source is a file already and nothing is passed: nothing to be staged. */
@@ -254,8 +209,6 @@ static struct error *post_post(struct inject_stop *stop, void *context)
         return error;
     if (stop->request->method->staging != staging)
         return error_create(ERROR_BUSY, NULL, "thread %d changes its state", stop->request->thread.tid);
-    if ((error = stage_mark_posted(stop->request)))
-        return error;
     return stop->request->method->post(stop);
 }
 
@@ -298,6 +251,7 @@ static bool post_remove_on_thread(const struct inject_request *request, pid_t ti
         if (!error)
             error = stage_remove(&stop);
         tracee_release(&tracee);
+        borrow_deinit(&stop.borrow);
     }
     error_destroy(error);
     return !error;
@@ -321,7 +275,7 @@ static bool post_remove_once(const struct inject_request *request)
 }
 
 /* Removes what is left, and waits until it is gone. */
-static struct error *post_remove(struct inject_request *request)
+struct error *inject_remove(struct inject_request *request)
 {
     uint64_t until = tracee_clock() + POST_STOP_TIMEOUT_MS * 1000000ULL;
     bool removed = false;
@@ -367,7 +321,7 @@ uint64_t inject_new_id(void)
     return getrandom(&id, sizeof(id), 0) == sizeof(id) ? id : tracee_clock();
 }
 
-static void request_init(struct inject_request *request, const struct inject_target *target,
+void inject_request_init(struct inject_request *request, const struct inject_target *target,
                          const struct inject_options *options)
 {
     *request = (struct inject_request){
@@ -394,51 +348,71 @@ static void post_close_channel(struct inject_request *request)
     request->channel_fd = -1;
 }
 
-struct error *inject_clear_leftovers(const struct inject_target *target, unsigned *cleared)
+/* On failure everything is undone. `again`: the thread may do another time. */
+static struct error *post_once(struct inject_request *request, const struct inject_options *options, bool *again)
 {
-    struct inject_request leftover;
-    const struct inject_options options = {0};
-    struct error *error = NULL;
+    struct error *error = post_attempt(request, options);
 
-    *cleared = 0;
-    request_init(&leftover, target, &options);
-    while (!error && *cleared < POST_LEFTOVERS_MAX && stage_find_leftover(&leftover)) {
-        if ((error = post_find_thread(&leftover, 0)) || (error = post_remove(&leftover)))
-            break;
-        ++*cleared;
-        request_init(&leftover, target, &options);
+    *again = false;
+    request->posted = !error;
+    if (!error || error_code(error) == ERROR_TARGET_ENDED)
+        return error;
+    struct error *undo = inject_remove(request);
+    post_close_channel(request);
+    post_forget_staged(request);
+    if (undo) {
+        error = error_with_hint(error, "%s", error_message(undo));
+        error_destroy(undo);
+        return error;
+    }
+    *again = error_code(error) == ERROR_BUSY;
+    return error;
+}
+
+static struct error *post_to_thread(struct inject_request *request, const struct inject_options *options)
+{
+    int attempts = options->choice.kind == INJECT_THREAD_ANY ? POST_ATTEMPTS_ANY : POST_ATTEMPTS;
+    struct error *error = NULL;
+    bool again = true;
+
+    for (int attempt = 0; attempt < attempts && again; attempt++) {
+        if (attempt)
+            post_nap(500);
+        error_destroy(error);
+        error = post_once(request, options, &again);
     }
     return error;
+}
+
+/* Would another thread do where this one failed? One that has ended is no end of the process. */
+static bool post_may_turn(const struct inject_target *target, const struct error *error)
+{
+    enum error_code code = error_code(error);
+
+    if (code != ERROR_TARGET_ENDED && code != ERROR_NO_PROCESS)
+        return code == ERROR_NO_SAFE_POINT || code == ERROR_BUSY;
+    struct error *ended = process_check(target->process);
+    error_destroy(ended);
+    return !ended;
 }
 
 struct error *inject_post(struct inject_request *request, const struct inject_target *target,
                           const struct inject_options *options)
 {
+    scoped_free struct thread_state *threads = NULL;
+    size_t count;
     struct error *error;
 
-    request_init(request, target, options);
-    if ((error = post_check_target(target)) || (error = post_find_thread(request, options->tid)))
+    inject_request_init(request, target, options);
+    if ((error = post_check_target(target)) || (error = choose_threads(target, &options->choice, &threads, &count)))
         return error;
-    for (int attempt = 0; attempt < POST_ATTEMPTS; attempt++) {
+    for (size_t i = 0; i < count; i++) {
+        inject_request_init(request, target, options);
+        request->thread = threads[i];
+        error = post_to_thread(request, options);
+        if (!error || i + 1 == count || !post_may_turn(target, error))
+            return error;
         error_destroy(error);
-        error = post_attempt(request, options);
-        if (!error) {
-            request->posted = true;
-            return NULL;
-        }
-        if (error_code(error) == ERROR_TARGET_ENDED)
-            break;
-        struct error *undo = post_remove(request);
-        post_close_channel(request);
-        post_forget_staged(request);
-        if (undo) {
-            error = error_with_hint(error, "%s", error_message(undo));
-            error_destroy(undo);
-            break;
-        }
-        if (error_code(error) != ERROR_BUSY)
-            break;
-        post_nap(500);
     }
     return error;
 }
@@ -474,7 +448,7 @@ struct error *inject_withdraw(struct inject_request *request, bool *taken)
         return NULL;
     error = inject_with_stop(request, post_withdraw_stopped, taken);
     if (!error && !*taken && !request->left)
-        error = post_remove(request);
+        error = inject_remove(request);
     return error_context(error, "withdrawing the request");
 }
 
@@ -492,7 +466,7 @@ struct error *inject_settle(struct inject_request *request, int timeout_ms, bool
             break;
         }
         if (tracee_clock() - start > (uint64_t)timeout_ms * 1000000ULL)
-            return request->method->staging == STAGING_SCRIPT && !request->spoke ? post_remove(request) : NULL;
+            return request->method->staging == STAGING_SCRIPT && !request->spoke ? inject_remove(request) : NULL;
         post_nap(nap);
         nap = nap < 5000 ? nap * 2 : nap;
     }

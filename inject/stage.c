@@ -30,17 +30,8 @@
 
 #define STAGE_MEMFD_CLOEXEC 1u
 #define STAGE_FIXED_NOREPLACE 0x100000
-#define STAGE_PAGE 4096u
 #define STAGE_WAIT_MS 3000
-#define STAGE_SCRIPT_NAME "safepoint-"
 #define STAGE_SOURCE_HEAD 512 /* room for the lines that stage_source() puts first */
-
-/* The page of results. */
-struct stage_results {
-    int32_t pair[2];
-    uint64_t done[2]; /* a struct timespec, never 0: written by the last step */
-    uint64_t posted;  /* written by us before the post: from then on the target removes it all itself */
-};
 
 /* ------------------------------------------------------------ descriptors */
 
@@ -53,12 +44,12 @@ static ino_t stage_inode(pid_t pid, int number)
     return stat(path, &st) == 0 ? st.st_ino : 0;
 }
 
-static struct inject_descriptor stage_descriptor(const struct inject_request *request, int number)
+struct inject_descriptor stage_descriptor(const struct inject_request *request, int number)
 {
     return (struct inject_descriptor){number, stage_inode(request->target->process->pid, number)};
 }
 
-static bool stage_descriptor_is_ours(const struct inject_request *request, const struct inject_descriptor *descriptor)
+bool stage_descriptor_is_ours(const struct inject_request *request, const struct inject_descriptor *descriptor)
 {
     return descriptor->number >= 0 && descriptor->inode &&
            stage_inode(request->target->process->pid, descriptor->number) == descriptor->inode;
@@ -79,7 +70,7 @@ static void stage_script_name(const struct inject_request *request, char *name, 
     snprintf(name, size, STAGE_SCRIPT_NAME "%016llx", (unsigned long long)request->id);
 }
 
-static bool stage_is_script(const struct inject_request *request, int number)
+bool stage_is_script(const struct inject_request *request, int number)
 {
     char path[64], link[96], wanted[96] = "/memfd:" STAGE_SCRIPT_NAME;
 
@@ -163,12 +154,16 @@ static struct arch_step stage_memfd_step(const struct borrow *borrow)
                               .arguments = {borrow->scratch.value, STAGE_MEMFD_CLOEXEC}};
 }
 
-static struct arch_step stage_done_step(const struct inject_request *request)
+static struct arch_step stage_clock_step(const struct inject_request *request, size_t field)
 {
-    return (struct arch_step){
-        .is_syscall = true,
-        .target = (uint64_t)arch_native.nr.clock_gettime,
-        .arguments = {CLOCK_MONOTONIC, stage_results_at(request).value + offsetof(struct stage_results, done)}};
+    return (struct arch_step){.is_syscall = true,
+                              .target = (uint64_t)arch_native.nr.clock_gettime,
+                              .arguments = {CLOCK_MONOTONIC, stage_results_at(request).value + field}};
+}
+
+struct arch_step stage_posted_step(const struct inject_request *request)
+{
+    return stage_clock_step(request, offsetof(struct stage_results, posted));
 }
 
 static struct error *stage_place(struct inject_stop *stop, enum inject_staging staging)
@@ -209,7 +204,7 @@ struct error *stage_begin(struct inject_stop *stop, enum inject_staging staging)
             return error;
         steps[count++] = stage_memfd_step(&stop->borrow);
     }
-    steps[count++] = stage_done_step(request);
+    steps[count++] = stage_clock_step(request, offsetof(struct stage_results, done));
     return borrow_chain(&stop->borrow, steps, count, ARCH_RESUME_SAME);
 }
 
@@ -394,86 +389,6 @@ bool stage_is_left(const struct inject_request *request)
 {
     return stage_mapping_is_left(request) || stage_descriptor_is_ours(request, &request->theirs) ||
            stage_descriptor_is_ours(request, &request->ours) || stage_descriptor_is_ours(request, &request->script);
-}
-
-struct error *stage_mark_posted(const struct inject_request *request)
-{
-    const uint64_t posted = 1;
-
-    if (!request->mapping.value)
-        return NULL;
-    return memory_write(&request->target->process->memory,
-                        address_add(stage_results_at(request), offsetof(struct stage_results, posted)), &posted,
-                        sizeof(posted));
-}
-
-/* --------------------------------------------------------------- leftovers */
-
-static bool stage_is_socket(pid_t pid, int number)
-{
-    char path[64];
-    struct stat st;
-
-    snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, number);
-    return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
-}
-
-/* A page of results that was never posted: one anonymous page far from all others (but
- * for the stub's right before it), with a pair of sockets, a time of this boot,
- * and nothing else. */
-static bool stage_is_leftover(const struct inject_target *target, size_t index)
-{
-    const struct map *map = &target->maps->entries[index];
-    struct {
-        struct stage_results results;
-        unsigned char rest[STAGE_PAGE - sizeof(struct stage_results)];
-    } page;
-    static const unsigned char nothing[sizeof(page.rest)];
-    struct timespec now;
-
-    if (map->inode || !map->writable || map->executable || map->path[0] ||
-        map->end.value - map->start.value != STAGE_PAGE ||
-        (index + 1 < target->maps->count && target->maps->entries[index + 1].start.value - map->end.value < 1 << 20))
-        return false;
-    struct error *error = memory_read(&target->process->memory, map->start, &page, sizeof(page));
-    error_destroy(error);
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return !error && !page.results.posted && page.results.done[0] <= (uint64_t)now.tv_sec &&
-           page.results.done[1] < 1000000000 && (page.results.done[0] || page.results.done[1]) &&
-           !memcmp(page.rest, nothing, sizeof(nothing)) &&
-           (page.results.pair[0] == page.results.pair[1] ||
-            (stage_is_socket(target->process->pid, page.results.pair[0]) &&
-             stage_is_socket(target->process->pid, page.results.pair[1])));
-}
-
-bool stage_find_leftover(struct inject_request *request)
-{
-    const struct maps *maps = request->target->maps;
-    struct stage_results results;
-
-    for (size_t i = 1; i < maps->count; i++) {
-        const struct map *map = &maps->entries[i], *before = &maps->entries[i - 1];
-
-        if (!stage_is_leftover(request->target, i))
-            continue;
-        struct error *error = memory_read(&request->target->process->memory, map->start, &results, sizeof(results));
-        error_destroy(error);
-        if (error)
-            continue;
-        bool stub = before->end.value == map->start.value && before->executable && !before->inode;
-        request->mapping = stub ? before->start : map->start;
-        request->stub_size = stub ? before->end.value - before->start.value : 0;
-        request->mapping_size = request->stub_size + STAGE_PAGE;
-        if (results.pair[0] != results.pair[1]) {
-            request->ours = stage_descriptor(request, results.pair[0]);
-            request->theirs = stage_descriptor(request, results.pair[1]);
-        }
-        int script = stub ? -1 : stage_find_script(request);
-        if (script >= 0)
-            request->script = stage_descriptor(request, script);
-        return true;
-    }
-    return false;
 }
 
 struct error *stage_remove(struct inject_stop *stop)

@@ -16,7 +16,8 @@
 
 #define DIRECTORY_SOCKET "channel"
 
-static const char *const directory_parents[] = {"/tmp", "/var/tmp", "/dev/shm", "/run"};
+/* None of them by a symbolic link: those of the target's root would lead into ours. */
+static const char *const directory_parents[] = {"tmp", "var/tmp", "dev/shm", "run"};
 
 static struct error *directory_random_hex(char *text, size_t digits)
 {
@@ -29,20 +30,59 @@ static struct error *directory_random_hex(char *text, size_t digits)
     return NULL;
 }
 
-/* 0700, ours first, then the target's; the name is random and new. */
-static bool directory_make(struct directory *directory, pid_t pid, const char *parent, uid_t uid, gid_t gid)
+/* A directory of the target's root, component by component; -1 where one is a link. */
+static int directory_open_parent(pid_t pid, const char *parent)
 {
-    char path[96];
+    char root[64], components[32], *rest = components, *name;
 
-    snprintf(path, sizeof(path), "/proc/%d/root%s", pid, parent);
-    directory->parent_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    snprintf(components, sizeof(components), "%s", parent);
+    snprintf(root, sizeof(root), "/proc/%d/root", pid);
+    int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    while (fd >= 0 && (name = strsep(&rest, "/"))) {
+        int next = openat(fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        close(fd);
+        fd = next;
+    }
+    return fd;
+}
+
+/* The mount that a descriptor's file is on; -1 when it can't be told. */
+static long directory_mount(int fd)
+{
+    char path[64], line[128];
+    long mount = -1;
+
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+    FILE *file = fopen(path, "re");
+    while (file && mount < 0 && fgets(line, sizeof(line), file))
+        if (sscanf(line, "mnt_id: %ld", &mount) != 1)
+            mount = -1;
+    if (file)
+        fclose(file);
+    return mount;
+}
+
+/* Is it the one that we have just made? The target may have mounted another over it. */
+static bool directory_is_ours(const struct directory *directory)
+{
+    struct stat st;
+    long mount = directory_mount(directory->fd);
+
+    return mount >= 0 && mount == directory_mount(directory->parent_fd) && fstat(directory->fd, &st) == 0 &&
+           st.st_uid == geteuid() && (st.st_mode & 07777) == 0700;
+}
+
+/* 0700 and ours; the name is random and new. */
+static bool directory_make(struct directory *directory, pid_t pid, const char *parent)
+{
+    directory->parent_fd = directory_open_parent(pid, parent);
     if (directory->parent_fd < 0)
         return false;
     if (mkdirat(directory->parent_fd, directory->name, 0700) == 0) {
         directory->fd = openat(directory->parent_fd, directory->name,
                                O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (directory->fd >= 0 && ((uid == geteuid() && gid == getegid()) || fchown(directory->fd, uid, gid) == 0)) {
-            snprintf(directory->path, sizeof(directory->path), "%s/%s", parent, directory->name);
+        if (directory->fd >= 0 && directory_is_ours(directory)) {
+            snprintf(directory->path, sizeof(directory->path), "/%s/%s", parent, directory->name);
             return true;
         }
         if (directory->fd >= 0)
@@ -55,39 +95,54 @@ static bool directory_make(struct directory *directory, pid_t pid, const char *p
     return false;
 }
 
-/* bind() knows paths only: the descriptor's own, which is short and can't be moved. */
+/* bind() knows paths only: the descriptor's own, which is short and can't be moved. The
+ * directory is given to the target's user last: as long as it is ours, nobody can
+ * put something else in the socket's place. */
 static struct error *directory_listen(struct directory *directory, uid_t uid, gid_t gid)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    bool give = uid != geteuid() || gid != getegid();
 
     snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/" DIRECTORY_SOCKET, directory->fd);
     directory->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (directory->listen_fd < 0 ||
-        bind(directory->listen_fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-        fchmodat(directory->fd, DIRECTORY_SOCKET, 0600, 0) < 0 ||
-        (uid != geteuid() && fchownat(directory->fd, DIRECTORY_SOCKET, uid, gid, AT_SYMLINK_NOFOLLOW) < 0) ||
-        listen(directory->listen_fd, 4) < 0)
+    mode_t mask = umask(0177);
+    bool bound = directory->listen_fd >= 0 &&
+                 bind(directory->listen_fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
+    umask(mask);
+    if (!bound || listen(directory->listen_fd, 4) < 0 ||
+        (give && fchownat(directory->fd, DIRECTORY_SOCKET, uid, gid, AT_SYMLINK_NOFOLLOW) < 0) ||
+        (give && fchown(directory->fd, uid, gid) < 0))
         return error_create_errno(ERROR_SYSTEM, errno, "can't make a socket in %s", directory->path);
     return NULL;
+}
+
+static struct error *directory_try(struct directory *directory, pid_t pid, const char *parent, uid_t uid, gid_t gid)
+{
+    struct error *error = NULL;
+
+    if (directory_make(directory, pid, parent) && !(error = directory_listen(directory, uid, gid)))
+        return NULL;
+    if (!error)
+        error = error_create(ERROR_UNSUPPORTED, "give it a writable /tmp, or a kernel with pidfd_getfd (5.6)",
+                             "process %d has no directory in which we may put a socket", pid);
+    directory_close(directory);
+    return error;
 }
 
 struct error *directory_open(struct directory *directory, pid_t pid, uid_t uid, gid_t gid)
 {
     struct error *error;
-    bool made = false;
 
     *directory = (struct directory){.parent_fd = -1, .fd = -1, .listen_fd = -1};
     memcpy(directory->name, "safepoint-", 10);
     if ((error = directory_random_hex(directory->name + 10, 16)) ||
         (error = directory_random_hex(directory->nonce, 32)))
         return error;
-    for (size_t i = 0; !made && i < sizeof(directory_parents) / sizeof(directory_parents[0]); i++)
-        made = directory_make(directory, pid, directory_parents[i], uid, gid);
-    if (!made)
-        return error_create(ERROR_UNSUPPORTED, "give it a writable /tmp, or a kernel with pidfd_getfd (5.6)",
-                            "process %d has no directory in which we may put a socket", pid);
-    if ((error = directory_listen(directory, uid, gid)))
-        directory_close(directory);
+    for (size_t i = 0; i < sizeof(directory_parents) / sizeof(directory_parents[0]); i++) {
+        error_destroy(error);
+        if (!(error = directory_try(directory, pid, directory_parents[i], uid, gid)))
+            return NULL;
+    }
     return error;
 }
 

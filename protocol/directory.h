@@ -5,9 +5,9 @@
  * directory that only the target's user can enter, in the target's own root,
  * with a listening socket and, where it is wanted, the agent's source.
  *
- * Everything is done relative to descriptors of directories, nothing that another user may
- * have put there is followed or opened; who connects is checked (SO_PEERCRED,
- * and a nonce in its first frame).
+ * Everything is done relative to descriptors of directories; nothing that the target or
+ * another user may have put there is followed, opened, mounted over us unnoticed, or changed;
+ * who connects is checked (SO_PEERCRED, and a nonce in its first frame).
  */
 #ifndef SAFEPOINT_PROTOCOL_DIRECTORY_H
 #define SAFEPOINT_PROTOCOL_DIRECTORY_H

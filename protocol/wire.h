@@ -15,13 +15,13 @@
 
 #include "attach/error.h"
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_HEADER_SIZE 5
 #define WIRE_PAYLOAD_MAX 65536 /* more in one frame is refused */
 
 enum wire_kind {
     /* from the agent */
-    WIRE_HELLO = 'H',      /* u64 version, u64 request id, u64 pid, u64 thread, nonce */
+    WIRE_HELLO = 'H',      /* u64 version, request id, pid, thread ident, native thread id; nonce */
     WIRE_STARTED = 'S',    /* u64 exception class, u64 list, u64 mark (for interrupts) */
     WIRE_FETCH = 'P',      /* name of a part of the agent; answered by CODE... GO */
     WIRE_OUTPUT = 'O',     /* bytes that the script's thread wrote to sys.stdout */

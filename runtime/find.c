@@ -11,6 +11,9 @@
  *   layout       the table, or the debug offsets
  *   check        the lists of interpreters and threads make sense with it
  *
+ * All of it is untrusted: mappings, files and memory can be made to keep us busy for hours, so
+ * the whole search has a time limit, which no honest process comes near to.
+ *
  * The first candidate that passes the check is it. A second copy of libpython
  * that nobody has started, or a mere mapping of its file, comes out as a runtime that is not
  * initialized: such a one is taken only when there is no other. When none passes, the
@@ -24,6 +27,7 @@
 #include <string.h>
 
 #include "attach/scope.h"
+#include "attach/tracee.h"
 #include "runtime/debug_offsets.h"
 #include "runtime/family.h"
 #include "runtime/pending.h"
@@ -33,6 +37,7 @@
 /* What is searched of a file's writable memory for a text, and of all for the cookie. */
 #define TEXT_SEARCH_MAX (32u << 20)
 #define COOKIE_MAP_MAX  (64u << 20)
+#define SEARCH_NS       (UINT64_C(5) * 1000 * 1000 * 1000)
 #define USER_END        (UINT64_C(1) << 47)
 
 enum rank { RANK_NAMED, RANK_PROGRAM, RANK_OTHER, RANKS };
@@ -111,9 +116,10 @@ const struct map *runtime_find_map(const struct process *process, const struct m
 
     if (!candidates)
         return NULL;
+    uint64_t until = tracee_clock() + SEARCH_NS;
     find_candidates(candidates, process, maps);
     for (enum rank rank = 0; rank < RANKS; rank++) {
-        for (size_t i = 0; i < candidates->count; i++) {
+        for (size_t i = 0; i < candidates->count && tracee_clock() < until; i++) {
             struct image_range range;
             struct image *image = NULL;
 
@@ -149,12 +155,15 @@ static bool is_data_of(const struct maps *maps, size_t i, const struct map *file
 static bool find_version_text(struct runtime *runtime, const struct maps *maps, const struct map *file, uint32_t wanted,
                               uint32_t *hex)
 {
-    for (size_t i = 0; i < maps->count; i++) {
+    uint64_t searched = 0;
+
+    for (size_t i = 0; i < maps->count && searched <= TEXT_SEARCH_MAX; i++) {
         const struct map *map = &maps->entries[i];
         size_t size = (size_t)(map->end.value - map->start.value);
 
         if (!is_data_of(maps, i, file) || size > TEXT_SEARCH_MAX)
             continue;
+        searched += size;
         scoped_free char *bytes = malloc(size);
         struct error *error = bytes ? memory_read(&runtime->process->memory, map->start, bytes, size) : NULL;
         bool found =
@@ -313,12 +322,28 @@ static struct error *check_structure(const struct runtime *runtime)
                         runtime->layout.origin);
 }
 
+/* The queue stands before the main interpreter, which lies in _PyRuntime too and has counters that
+ * can take any value. */
+static size_t pending_search_size(const struct runtime *runtime)
+{
+    uint64_t known = runtime->size ? runtime->size : runtime->layout.runtime.size;
+    size_t size = known < PENDING_SEARCH_SIZE ? (size_t)known : PENDING_SEARCH_SIZE;
+    struct address main;
+    struct error *error =
+        memory_read_address(&runtime->process->memory,
+                            address_add(runtime->address, runtime->layout.runtime.interpreters_main), &main);
+
+    if (!error && main.value > runtime->address.value && main.value - runtime->address.value < size)
+        size = (size_t)(main.value - runtime->address.value);
+    error_destroy(error);
+    return size;
+}
+
 /* 3.12+; where it isn't found the rest works without. */
 static void find_pending(struct runtime *runtime)
 {
     struct layout *layout = &runtime->layout;
-    uint64_t known = runtime->size ? runtime->size : layout->runtime.size;
-    size_t size = known < PENDING_SEARCH_SIZE ? (size_t)known : PENDING_SEARCH_SIZE;
+    size_t size = pending_search_size(runtime);
 
     if (layout->minor < 12)
         return;
@@ -359,6 +384,7 @@ struct search {
     const struct map *program;
     struct runtime idle; /* one that isn't live, for want of a better one; its image is NULL when there is none */
     struct error *error; /* the most telling one so far */
+    uint64_t until;      /* on tracee_clock() */
 };
 
 /* Which error is worth returning? One about a Python above one about a file. */
@@ -428,12 +454,28 @@ static bool try_map(struct search *search, const struct map *map, enum rank rank
     return false;
 }
 
+static bool is_late(struct search *search)
+{
+    if (tracee_clock() < search->until)
+        return false;
+    keep_error(search, error_create(ERROR_UNSUPPORTED, "its mappings are too many, too large, or too slow to be read",
+                                    "no CPython was found in process %d in %d s", search->process->pid,
+                                    (int)(SEARCH_NS / 1000000000)), false);
+    return true;
+}
+
 static bool search_files(struct search *search, const struct candidates *candidates)
 {
-    for (enum rank rank = 0; rank < RANKS; rank++)
-        for (size_t i = 0; i < candidates->count; i++)
-            if (candidates->ranks[i] == rank && try_map(search, candidates->maps[i], rank, NULL))
+    for (enum rank rank = 0; rank < RANKS; rank++) {
+        for (size_t i = 0; i < candidates->count; i++) {
+            if (candidates->ranks[i] != rank)
+                continue;
+            if (is_late(search))
+                return false;
+            if (try_map(search, candidates->maps[i], rank, NULL))
                 return true;
+        }
+    }
     return false;
 }
 
@@ -451,8 +493,11 @@ static bool search_cookie_in(struct search *search, const struct map *map)
     for (size_t at = 0; readable && at + DEBUG_OFFSETS_HEAD <= size; at += 8) {
         struct address address = address_add(map->start, at);
 
-        if (debug_offsets_decode_head(bytes + at, size - at, &version, &free_threaded) &&
-            try_map(search, map, RANK_NAMED, &address))
+        if (!debug_offsets_decode_head(bytes + at, size - at, &version, &free_threaded))
+            continue;
+        if (is_late(search))
+            return false;
+        if (try_map(search, map, RANK_NAMED, &address))
             return true;
     }
     return false;
@@ -463,8 +508,12 @@ static bool search_cookie(struct search *search)
     for (size_t i = 0; i < search->maps->count; i++) {
         const struct map *map = &search->maps->entries[i];
 
-        if (map->writable && map->readable && !map->shared && map->inode && map->path[0] == '/' &&
-            map->end.value - map->start.value <= COOKIE_MAP_MAX && search_cookie_in(search, map))
+        if (!map->writable || !map->readable || map->shared || !map->inode || map->path[0] != '/' ||
+            map->end.value - map->start.value > COOKIE_MAP_MAX)
+            continue;
+        if (is_late(search))
+            return false;
+        if (search_cookie_in(search, map))
             return true;
     }
     return false;
@@ -485,7 +534,8 @@ static struct error *refuse_process(const struct process *process)
 
 struct error *runtime_find(struct runtime *runtime, const struct process *process, const struct maps *maps)
 {
-    struct search search = {.runtime = runtime, .process = process, .maps = maps};
+    struct search search = {
+        .runtime = runtime, .process = process, .maps = maps, .until = tracee_clock() + SEARCH_NS};
     scoped_free struct candidates *candidates = malloc(sizeof(*candidates));
 
     *runtime = (struct runtime){.process = process};

@@ -78,6 +78,10 @@ struct error *runtime_read_threads(const struct runtime *runtime, struct thread_
 struct error *runtime_read_gil(const struct runtime *runtime, bool *locked, struct address *holder)
     __attribute__((warn_unused_result));
 
+/* Does this thread state hold the GIL of its interpreter right now? */
+struct error *runtime_holds_gil(const struct runtime *runtime, const struct thread_state *thread, bool *holds)
+    __attribute__((warn_unused_result));
+
 /* 3.14+: does the configuration allow remote debugging? Where the version has
  * no such switch, true. */
 struct error *runtime_read_remote_debug(const struct runtime *runtime, bool *enabled)

@@ -16,7 +16,7 @@
 #include "attach/scope.h"
 #include "runtime/threads.h"
 
-/* No process has more; a list that goes on is a cycle or torn. */
+/* No process has more; a list that goes on is a cycle, or made up. */
 #define INTERPRETERS_MAX 4096
 #define THREADS_MAX      65536
 #define TRIES            5
@@ -67,6 +67,13 @@ static struct error *give_up(const struct runtime *runtime, struct error *error)
     return final;
 }
 
+/* Final: reading so many again would only take as long again. */
+static struct error *refuse_endless(const struct runtime *runtime, const char *what)
+{
+    return error_create(ERROR_UNSUPPORTED, "its memory is damaged, or not CPython's",
+                        "the list of %s doesn't end (by %s)", what, runtime->layout.origin);
+}
+
 /* ------------------------------------------------------------ interpreters */
 
 static struct error *read_interpreter(const struct runtime *runtime, struct address at, struct address main,
@@ -104,7 +111,7 @@ static struct error *read_interpreters_once(const struct runtime *runtime, struc
         return error;
     while (at.value) {
         if (used == INTERPRETERS_MAX)
-            return error_create(ERROR_BUSY, NULL, "the list of interpreters doesn't end");
+            return refuse_endless(runtime, "interpreters");
         struct interpreter *larger = reallocarray(found, used + 1, sizeof(*found));
         if (!larger)
             return error_create(ERROR_SYSTEM, NULL, "out of memory for the interpreters");
@@ -181,53 +188,77 @@ struct error *runtime_read_gil(const struct runtime *runtime, bool *locked, stru
     return error ? error : read_gil_of(runtime, interpreter, locked, holder);
 }
 
+struct error *runtime_holds_gil(const struct runtime *runtime, const struct thread_state *thread, bool *holds)
+{
+    struct address holder;
+    bool locked;
+    struct error *error = read_gil_of(runtime, thread->interpreter, &locked, &holder);
+
+    *holds = !error && locked && holder.value == thread->address.value;
+    return error;
+}
+
 /* ------------------------------------------------- thread ids and namespaces */
 
-/* The threads of the process by the id that they have in their own innermost
- * pid namespace, which is how the target names them. */
+/* A thread of the process by the id that it has in its own innermost pid namespace,
+ * which is how the target names it. */
+struct thread_id {
+    pid_t inner;
+    pid_t outer; /* as we name it */
+};
+
 struct thread_ids {
     pid_t process;
-    pid_t *outer; /* as we name them */
-    pid_t *inner; /* the same one in the target's namespace */
+    struct thread_id *items; /* by rising inner id: the target decides how often one is looked for */
     size_t count;
 };
 
-static void thread_ids_deinit(struct thread_ids *ids)
+static int compare_inner_ids(const void *a, const void *b)
 {
-    free(ids->outer);
-    free(ids->inner);
+    pid_t left = ((const struct thread_id *)a)->inner, right = ((const struct thread_id *)b)->inner;
+
+    return (left > right) - (left < right);
+}
+
+/* One that has just ended has no id any more: 0. */
+static pid_t read_inner_id(pid_t process, pid_t tid)
+{
+    struct process_status status;
+    struct error *error = process_read_status(process, tid, &status);
+
+    error_destroy(error);
+    return error ? 0 : status.namespace_pid;
 }
 
 static struct error *thread_ids_init(struct thread_ids *ids, pid_t process)
 {
+    scoped_free pid_t *tids = NULL;
     struct process_status status;
     struct error *error;
 
     *ids = (struct thread_ids){.process = process};
     if ((error = process_read_status(process, 0, &status)) ||
-        (error = process_list_threads(process, &ids->outer, &ids->count)))
+        (error = process_list_threads(process, &tids, &ids->count)))
         return error;
-    if (!(ids->inner = calloc(ids->count + 1, sizeof(*ids->inner))))
+    if (!(ids->items = calloc(ids->count + 1, sizeof(*ids->items))))
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the threads of %d", process);
     for (size_t i = 0; i < ids->count; i++) {
-        ids->inner[i] = ids->outer[i];
-        if (status.namespace_depth == 1)
-            continue;
-        struct process_status thread;
-        error = process_read_status(process, ids->outer[i], &thread);
-        /* One that has just ended has no id any more. */
-        ids->inner[i] = error ? 0 : thread.namespace_pid;
-        error_destroy(error);
+        pid_t inner = status.namespace_depth == 1 ? tids[i] : read_inner_id(process, tids[i]);
+        ids->items[i] = (struct thread_id){inner, tids[i]};
     }
+    qsort(ids->items, ids->count, sizeof(*ids->items), compare_inner_ids);
     return NULL;
 }
 
 static pid_t thread_ids_find(const struct thread_ids *ids, uint64_t inner)
 {
-    for (size_t i = 0; i < ids->count; i++)
-        if (inner && (uint64_t)ids->inner[i] == inner)
-            return ids->outer[i];
-    return 0;
+    const struct thread_id wanted = {.inner = (pid_t)inner};
+
+    if (!inner || inner > INT32_MAX)
+        return 0;
+    const struct thread_id *found =
+        bsearch(&wanted, ids->items, ids->count, sizeof(*ids->items), compare_inner_ids);
+    return found ? found->outer : 0;
 }
 
 /* What the thread state says first (3.11+; after a fork it can be the parent's,
@@ -317,7 +348,7 @@ static struct error *read_threads_of(const struct runtime *runtime, const struct
         struct address next;
 
         if (list->count == THREADS_MAX)
-            return error_create(ERROR_BUSY, NULL, "the list of threads doesn't end");
+            return refuse_endless(runtime, "threads");
         if ((error = read_thread(runtime, interpreter, at, &thread, &next)))
             return error;
         thread.main = interpreter->main && thread.pthread == main_thread;
@@ -347,7 +378,7 @@ static struct error *read_threads_once(const struct runtime *runtime, struct thr
     error = thread_ids_init(&ids, runtime->process->pid);
     for (size_t i = 0; !error && i < count; i++)
         error = read_threads_of(runtime, &interpreters[i], main_thread, &ids, list);
-    thread_ids_deinit(&ids);
+    free(ids.items);
     return error;
 }
 

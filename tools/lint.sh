@@ -111,7 +111,7 @@ done
 # 7. Lower rooms neither print nor exit; only cli/ does.
 for file in $(pick '^(attach|runtime|inject|protocol)/.*\.c$'); do
     grep -nE '(^|[^a-z_A-Z.>])(printf|vprintf|puts|putchar|perror|exit|_exit|abort) *\(|(stdout|stderr)[,)]' "$file" |
-        grep -vE '^[0-9]+: *(\*|/\*|//)|".*(exit|abort).*"' |
+        grep -vE '^[0-9]+: *(\*|/\*|//)|".*(exit|abort).*"|/\* lint: a child.s end \*/' |
         sed "s|^\([0-9]*\):.*|$file:\1: only cli/ prints and exits|" >>"$breaches" || true
 done
 

@@ -9,6 +9,9 @@
 #   NONCE     what is to be said there
 #   CLOSE     ((descriptor, inode), ...) to be closed
 #   REQUEST   the request's id
+#   FRESH     shall it run in a thread of its own?
+#   INTERPRETER   the id of the interpreter that the script runs in, None: this one
+#   MESSAGE   (request, code) in an interpreter where the agent runs as another's guest
 # docs/protocol.md describes the frames.
 #
 # Rules: no lock, no class (a class is garbage only the collector frees), no module
@@ -21,7 +24,7 @@ def forget(names):
         if name != "__builtins__":
             del names[name]
 
-def agent(channel, connect, close, request):
+def agent(channel, connect, close, request, trouble):
     sys, posix, thread, builtins = map(__import__, ("sys", "posix", "_thread", "builtins"))
     pid, me = posix.getpid(), thread.get_ident()
     module = type(sys)
@@ -39,11 +42,12 @@ def agent(channel, connect, close, request):
             posix.close(spare[0])
     fd = connect() if connect else channel[0] if is_ours(*channel) else -1
     inode = posix.fstat(fd).st_ino if fd >= 0 else 0
+    gone = []
 
     # One frame a packet. An error when nobody is there: a script that prints then
     # stops as it would at a closed pipe. A forked child has no part in it.
     def send(kind, data):
-        if posix.getpid() != pid:
+        if gone or posix.getpid() != pid:
             return
         for start in range(0, len(data) or 1, 32768):
             part = data[start:start + 32768]
@@ -112,11 +116,14 @@ def agent(channel, connect, close, request):
     # What few requests need is fetched when it is needed: a part defines a function of
     # its own name. It and its globals hold each other until they are cleared; but not
     # of builtins, which up to 3.9 each call of a function looks up there.
-    def call(part, *arguments):
+    def fetch(part):
         send(b"P", part)
+        return receive()[1]
+
+    def call(part, *arguments):
         names = {"__builtins__": builtins}
         try:
-            exec(receive()[1], names)
+            exec(fetch(part), names)
             return names[part.decode()](*arguments)
         finally:
             forget(names)
@@ -137,6 +144,16 @@ def agent(channel, connect, close, request):
             names["__file__"] = path
         return names
 
+    # The agent over there closes the channel, and its number may be another's then.
+    def be_guest(message):
+        try:
+            call(b"interpreter", sys, INTERPRETER,
+                 "CHANNEL = (%d, %d)\nCONNECT = None\nNONCE = %r\nCLOSE = ()\nREQUEST = %d\nFRESH = False\n"
+                 "INTERPRETER = None\nMESSAGE = %r\n" % (fd, inode, NONCE, request, message) + fetch(b"agent").decode())
+        finally:
+            if not is_ours(fd, inode):
+                gone.append(fd)
+
     def run(mode, name, key, source):
         if mode in "iz":
             return call(b"statement", sys, send, encode, namespace, bind_modules, mode, name, key, source)
@@ -151,8 +168,8 @@ def agent(channel, connect, close, request):
     # `running` tells the other end, which reads it from outside, whether an
     # interrupt (an asynchronous KeyboardInterrupt) may be raised here now.
     def serve():
-        send(b"H", number(1) + number(request) + number(pid) + number(me) + NONCE)
-        message = receive()
+        send(b"H", number(2) + number(request) + number(pid) + number(me) + number(thread.get_native_id()) + NONCE)
+        message = MESSAGE or receive()
         if message is None:
             return
         mode, name, key, *argv = message[0].decode("utf-8", "surrogateescape").split("\0")
@@ -164,7 +181,12 @@ def agent(channel, connect, close, request):
         try:
             try:
                 running[0] = True
-                run(mode, name, key, message[1])
+                if trouble:
+                    raise trouble
+                if INTERPRETER is None:
+                    run(mode, name, key, message[1])
+                else:
+                    be_guest(message)
             finally:
                 running[0] = None
                 for _ in range(4):
@@ -206,9 +228,21 @@ def agent(channel, connect, close, request):
     finally:
         if is_ours(fd, inode):
             posix.close(fd)
+        if FRESH:
+            getattr(sys.modules.get("threading"), "_active", {}).pop(me, None)
 
 
-try:
-    agent(CHANNEL, CONNECT, CLOSE, REQUEST)
-finally:
-    forget(globals())
+def begin(trouble=None):
+    try:
+        agent(CHANNEL, CONNECT, CLOSE, REQUEST, trouble)
+    finally:
+        forget(globals())
+
+
+if FRESH:
+    try:
+        __import__("_thread").start_new_thread(begin, ())
+    except RuntimeError as error:
+        begin(error)
+else:
+    begin()

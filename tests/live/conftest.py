@@ -102,11 +102,12 @@ class Answer:
 class Running:
     """A safepoint that runs, its output going to files."""
 
-    def __init__(self, words, stdin=subprocess.DEVNULL, as_user=None, env=None, stdout=None):
+    def __init__(self, words, stdin=subprocess.DEVNULL, as_user=None, env=None, stdout=None, under=()):
         self.words = [os.fspath(word) if not isinstance(word, int) else str(word) for word in words]
-        command = [SAFEPOINT] + self.words
+        under = list(under)  # a program that becomes safepoint, with its words
         if as_user is not None:
-            command = ["setpriv", "--reuid", str(as_user), "--regid", str(as_user), "--clear-groups", open_copy(SAFEPOINT)] + self.words
+            under += ["setpriv", "--reuid", str(as_user), "--regid", str(as_user), "--clear-groups"]
+        command = under + [open_copy(SAFEPOINT) if under else SAFEPOINT] + self.words
         self.files = (stdout or tempfile.TemporaryFile(), tempfile.TemporaryFile())
         self.input = None
         if isinstance(stdin, bytes):
@@ -163,9 +164,9 @@ class Running:
             self.popen.wait()
 
 
-def safepoint(*words, stdin=subprocess.DEVNULL, as_user=None, env=None, patience=PATIENCE):
+def safepoint(*words, stdin=subprocess.DEVNULL, as_user=None, env=None, patience=PATIENCE, under=()):
     """Runs safepoint to its end."""
-    with Running(words, stdin, as_user, env) as running:
+    with Running(words, stdin, as_user, env, under=under) as running:
         return running.finish(patience)
 
 
@@ -262,7 +263,25 @@ class Process:
                 return int(line.split()[1])
 
 
-class Target(Process):
+class Speaking(Process):
+    """One that answers: a line of JSON each time, on the descriptor that `self.answers` reads."""
+
+    buffered = b""
+
+    def hear(self, patience=PATIENCE):
+        end = time.monotonic() + patience
+        while b"\n" not in self.buffered:
+            if not select.select([self.answers], [], [], max(0, end - time.monotonic()))[0]:
+                raise Died("the target does not answer; state %s\n%s" % (self.state(), self.printed()[-4000:].decode(errors="replace")))
+            data = os.read(self.answers, 65536)
+            if not data:
+                raise Died("the target ended by itself: %s\n%s" % (self.popen.wait(PATIENCE), self.printed()[-4000:].decode(errors="replace")))
+            self.buffered += data
+        line, self.buffered = self.buffered.split(b"\n", 1)
+        return json.loads(line)
+
+
+class Target(Speaking):
     """targets/target.py in a given Python: it shakes hands, answers questions, and at the end says how it was."""
 
     def __init__(self, python, mode="idle", options=(), env=None, binds=(), life=900, user=None):
@@ -279,20 +298,7 @@ class Target(Process):
         finally:
             os.close(questions)
             os.close(answers)
-        self.buffered = b""
         assert self.hear() == "ready"
-
-    def hear(self, patience=PATIENCE):
-        end = time.monotonic() + patience
-        while b"\n" not in self.buffered:
-            if not select.select([self.answers], [], [], max(0, end - time.monotonic()))[0]:
-                raise Died("the target does not answer; state %s\n%s" % (self.state(), self.printed()[-4000:].decode(errors="replace")))
-            data = os.read(self.answers, 65536)
-            if not data:
-                raise Died("the target ended by itself: %s\n%s" % (self.popen.wait(PATIENCE), self.printed()[-4000:].decode(errors="replace")))
-            self.buffered += data
-        line, self.buffered = self.buffered.split(b"\n", 1)
-        return json.loads(line)
 
     def tell(self, question):
         os.write(self.questions, (json.dumps(question) + "\n").encode())
@@ -350,6 +356,21 @@ def target_running(python, mode="idle", **keywords):
             target.end()
     finally:
         target.close()
+
+
+def copied(python, directory):
+    """Copies the file with the runtime (libpython, or the executable itself); gives the python to start, its environment, and the copy."""
+    if python.shared:
+        output = subprocess.run(python.command() + ["-c", "print([l.split(None, 5)[5].strip() for l in open('/proc/self/maps') if 'libpython' in l][0])"],
+                                stdout=subprocess.PIPE, check=True).stdout
+        source = os.fsdecode(output).strip()
+        copy = os.path.join(directory, os.path.basename(source))
+        shutil.copy2(python.root + source, copy)
+        return python, {"LD_PRELOAD": copy}, copy
+    copy = os.path.join(directory, os.path.basename(python.path))
+    shutil.copy2(os.path.realpath(python.outside_path), copy)
+    os.chmod(copy, 0o755)
+    return dataclasses.replace(python, path=copy), {"PYTHONHOME": python.prefix}, copy
 
 
 # ---------------------------------------------------------------- fixtures

@@ -1,98 +1,79 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A main thread that is blocked is served, and its own call still lasts its time; where that can't be, hands off."""
+"""A main thread that is blocked is served, and its own call goes on and ends as it should; where that can't be, hands
+off, and the blocker is named. The calls are those of targets/blocked.py; each test is one of them."""
+import json
+import os
+import signal
 import time
 
 import pytest
 
-from conftest import safepoint, target_running
+import matrix
+from conftest import Running, until_it_waits
+from programs import Program
 
-SECONDS = 1.2
-
-# How the main thread is blocked for SECONDS; `took` is measured around it in the target.
-BLOCKED = {
-    "sleep": "import time; begin(); time.sleep(S)",
-    "select": "import select; begin(); select.select([], [], [], S)",
-    "poll": "import select; begin(); select.poll().poll(S * 1000)",
-    "epoll": "import select; e = select.epoll(); begin(); e.poll(S); e.close()",
-    "accept": "import socket\ns = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); s.settimeout(S); begin()\n"
-              "try:\n    s.accept()\nexcept OSError:\n    s.close()",
-    "lock": "import _thread; l = _thread.allocate_lock(); l.acquire(); begin(); l.acquire(True, S)",
-    "condition": "import threading; c = threading.Condition(); c.acquire(); begin(); c.wait(S); c.release()",
-    "join": "import threading, time; t = threading.Thread(target=time.sleep, args=(S,)); t.start(); begin(); t.join()",
-    "pipe": "import os, threading\nr, w = os.pipe(); t = threading.Timer(S, os.write, (w, b'x')); t.start(); begin()\n"
-            "assert os.read(r, 1) == b'x'; t.join(); os.close(r); os.close(w)",
-}
-
-# Blocked by what Python doesn't repeat: EINTR would end it before its time.
-NOT_REPEATED = "import ctypes; sleep = ctypes.CDLL(None).usleep; begin(); sleep(int(S * 1e6))"
-
-FRAME = """
-import time as _time
-S = %r
-_began = []
-def begin():
-    _began.append(_time.monotonic())
-%s
-took = _time.monotonic() - _began[0]
-"""
+CASES = {case.name: case for case in matrix.blocked.CASES}
 
 
-def block(target, code):
-    """Makes the main thread block; returns when it is in another system call than its reading of questions."""
-    target.until_blocked()
-    idle = current_call(target)
-    target.tell("exec " + FRAME % (SECONDS, code))
-    end = time.monotonic() + 30
-    call, times = None, 0
-    # Again and again the same: not one of the many calls of an import.
-    while times < 10:
-        assert time.monotonic() < end, "the target was not blocked"
-        time.sleep(0.002)
-        last, call = call, current_call(target)
-        times = times + 1 if call == last and call not in (None, idle) else 0
+@pytest.fixture(scope="module")
+def outcomes(python):
+    """All cases of one Python, run at once."""
+    return {outcome.case.name: outcome for outcome in matrix.run_matrix(python)}
 
 
-def current_call(target):
-    with open("/proc/%d/syscall" % target.pid) as file:
-        words = file.read().split()
-    return words if len(words) > 2 else None
-
-
-def unblocked(target):
-    answer = target.hear()
-    assert "error" not in answer, answer
-    return target.ask("took")
-
-
-@pytest.mark.parametrize("call", BLOCKED)
-def test_served_and_undisturbed(python, call):
-    with target_running(python, "idle") as target:
-        block(target, BLOCKED[call])
-        start = time.monotonic()
-        answer = safepoint("exec", "--timeout", "5s", target.pid, "-e", "6 * 7")
-        served = time.monotonic() - start
-        took = unblocked(target)
-        answer.expect(0)
-        assert answer.text == "42\n"
-        assert served < SECONDS, "it was served only when the call had ended"
-        assert SECONDS - 0.05 < took < SECONDS + 1
-
-
-def test_hands_off(python):
-    with target_running(python, "idle") as target:
-        block(target, NOT_REPEATED)
-        answer = safepoint("exec", "--timeout", "300ms", target.pid, "-e", "6 * 7").expect(6)
-        assert "libffi" in answer.errors or "ctypes" in answer.errors
-        took = unblocked(target)
-        assert SECONDS - 0.05 < took < SECONDS + 1
-        # Withdrawn for good, and the next one is served.
-        safepoint("exec", target.pid, "-e", "6 * 7").expect(0)
+@pytest.mark.parametrize("name", CASES)
+def test_blocked(outcomes, name):
+    outcome = outcomes[name]
+    assert not outcome.problems, "\n".join(outcome.problems)
+    assert outcome.verdict == CASES[name].verdict
 
 
 def test_no_wake(python):
-    """Left to the target: the answer comes, if at all, when the call is over."""
-    with target_running(python, "idle") as target:
-        block(target, BLOCKED["pipe"])
-        answer = safepoint("exec", "--no-wake", "--timeout", "5s", target.pid, "-e", "6 * 7").expect(0)
-        assert answer.text == "42\n"
-        assert SECONDS - 0.05 < unblocked(target) < SECONDS + 1
+    """Left to the target: the script runs when the call is over, and not before."""
+    with Program(python, "blocked", ["os.read() of a pipe", json.dumps(None)]) as target:
+        target.hear()
+        target.say(b".")
+        target.hear()
+        until_it_waits(target.pid)
+        with Running(["exec", "--no-wake", "--timeout", "25s", target.pid, "-e", "__import__('__main__').serve(1)[0]"]) as running:
+            until_it_waits(running.pid)
+            released = time.monotonic()
+            target.say(matrix.blocked.SAID)
+            answer = running.finish().expect(0)
+        assert float(answer.text) >= released
+        assert target.hear()["result"] == matrix.blocked.SAID.decode()
+        target.say_no_more()
+        assert target.hear()["ledger"] == [1] and target.wait() == 0
+
+
+@pytest.mark.parametrize("name", ["signal.pause()", "signal.sigwait()", "time.sleep()", "select.epoll()"])
+def test_signal_while_the_script_runs(python, name):
+    """A signal that comes while a script runs inside of a call ends it, or not, as it would have without the script."""
+    with Program(python, "blocked", [name, json.dumps(None)]) as target:
+        target.hear()
+        target.say(b".")
+        began = target.hear()["began"]
+        until_it_waits(target.pid)
+        code = "import os\nprint('there', flush=True)\nos.read(%d, 1)" % target.control_inside
+        reading, writing = os.pipe()
+        with open(reading, "rb") as output, open(writing, "wb") as sink:
+            with Running(["exec", "-q", target.pid, "-c", code], stdout=sink) as running:
+                sink.close()
+                word = output.readline()
+                if word:  # else refused: nothing to be seen
+                    assert word == b"there\n"
+                    if CASES[name].end == "signal":
+                        os.kill(target.pid, signal.SIGUSR1)
+                    until_it_waits(target.pid)
+                    target.say(b".")
+                answer = running.finish()
+        assert answer.status in (0, 6), answer.errors
+        if answer.status == 6:
+            os.kill(target.pid, signal.SIGUSR1)
+        end = target.hear()
+        assert end["result"] == CASES[name].result
+        if CASES[name].end == "time":
+            assert end["ended"] - began >= matrix.blocked.SECONDS - matrix.SLACK
+        target.say_no_more()
+        target.hear()
+        assert target.wait() == 0

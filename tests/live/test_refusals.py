@@ -4,14 +4,13 @@ import dataclasses
 import os
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
 import time
 
 import pytest
 
-from conftest import NOBODY, PATIENCE, SAFEPOINT, Process, Running, Target, safepoint, target_running
+from conftest import NOBODY, PATIENCE, SAFEPOINT, Process, Running, Target, copied, safepoint, target_running
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 
@@ -281,21 +280,6 @@ def test_unsupported(old_python):
 
 
 # ---------------------------------------------------------------- deleted files: an upgrade under a running process
-
-
-def copied(python, directory):
-    """Copies what holds the runtime; gives the python to start, its environment, and the copy."""
-    if python.shared:
-        output = subprocess.run(python.command() + ["-c", "print([l.split(None, 5)[5].strip() for l in open('/proc/self/maps') if 'libpython' in l][0])"],
-                                stdout=subprocess.PIPE, check=True).stdout
-        source = os.fsdecode(output).strip()
-        copy = os.path.join(directory, os.path.basename(source))
-        shutil.copy2(python.root + source, copy)
-        return python, {"LD_PRELOAD": copy}, copy
-    copy = os.path.join(directory, os.path.basename(python.path))
-    shutil.copy2(os.path.realpath(python.outside_path), copy)
-    os.chmod(copy, os.stat(copy).st_mode | stat.S_IXUSR)
-    return dataclasses.replace(python, path=copy), {"PYTHONHOME": python.prefix}, copy
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
