@@ -106,8 +106,14 @@ objects: $(OBJECTS)
 
 ## check: unit tests, then live tests on every Python found (makes build/sid first)
 .PHONY: check
-check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/heap/compare unit sid faults
-	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live tests/heap -n $(JOBS) $(PYTEST_ARGS)
+check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/heap/compare $(BUILD)/heap/torn unit sid faults
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(JOBS) $(PYTEST_ARGS)
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/heap -m 'not long' -n $(JOBS) $(PYTEST_ARGS)
+
+## oracle: heaps read from outside against what is true inside, real libraries too, on every Python found; prints a table
+.PHONY: oracle
+oracle: build/deps-check.stamp build/deps-oracle.stamp $(BUILD)/safepoint $(BUILD)/heap/compare $(BUILD)/heap/torn sid
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/heap -n $(JOBS) $(PYTEST_ARGS)
 
 ## support: how each kind of blocked target is served on every Python found, written to docs/support.md
 .PHONY: support
@@ -199,7 +205,7 @@ demo: build/deps-demo.stamp $(BUILD)/safepoint
 ## deps: names the Debian packages that are missing for all of this and installs them (root or sudo)
 .PHONY: deps
 deps:
-	@tools/deps.sh build demo check lint bench
+	@tools/deps.sh build demo check oracle lint bench
 	@echo "deps: everything is there"
 
 ## install: the program, its man page and completion under PREFIX (/usr/local), below DESTDIR

@@ -81,8 +81,8 @@ for i in random.sample(range(len(holes)), len(holes) // 2):
     holes[i] = None
 import oracle  # noqa: E402
 
-print("loaded", *loaded, file=sys.stderr)
 oracle.dump(sys.argv[2])
-verdict = json.dumps(oracle.judge(sys.argv[2] + ".suspects"))
+suspects, live, dead = oracle.judge(sys.argv[2] + ".suspects")
+verdict = json.dumps({"suspects": suspects, "live": live, "dead": dead, "loaded": loaded})
 with open(sys.argv[2] + ".verdict", "w") as file:
     file.write(verdict)

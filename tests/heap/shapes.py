@@ -348,7 +348,8 @@ begun.wait()
 import oracle  # noqa: E402
 
 oracle.dump(sys.argv[2])
-verdict = json.dumps(oracle.judge(sys.argv[2] + ".suspects"))
+suspects, live, dead = oracle.judge(sys.argv[2] + ".suspects")
+verdict = json.dumps({"suspects": suspects, "live": live, "dead": dead})
 with open(sys.argv[2] + ".verdict", "w") as file:
     file.write(verdict)
 wait.set()

@@ -5,46 +5,32 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(os.path.dirname(HERE), "live"))
-import pythons  # noqa: E402
+import pythons
+import sites
+from conftest import row_of
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.dirname(os.environ.get("SAFEPOINT", os.path.join(pythons.TOP, "build", "safepoint")))
-SITES = os.path.join(pythons.TOP, "build", "heap-sites")
-LIBRARIES = ["numpy", "django", "jinja2", "sqlalchemy", "pyyaml"]
 PATIENCE = 120  # seconds
 FOUND = pythons.find().supported
 ALLOCATORS = ["debug", "malloc", "malloc_debug"]
 INCLUDE = "import sysconfig; print(sysconfig.get_paths()['include'])"
 
 
-def build_oracle(python, directory):
+def build_oracle(python, directory, leave_out):
     """The extension, against that Python's own headers."""
     done = subprocess.run(python.command() + ["-c", INCLUDE], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=60, check=True)
     include = python.root + done.stdout.decode().strip()
     if not os.path.exists(os.path.join(include, "Python.h")):
-        pytest.skip("no headers of %s: %s" % (python.id, include))
+        leave_out("no headers of %s: %s" % (python.id, include))
     more = ["-I" + include[:-1]] if include.endswith("d") and python.debug else []
     more += ["-idirafter", python.root + "/usr/include"] if python.root else []
     subprocess.run([os.environ.get("CC", "gcc"), "-w", "-O1", "-shared", "-fPIC", "-I" + include, *more,
                     "-o", os.path.join(directory, "oracle.so"), os.path.join(HERE, "oracle.c")], check=True)
-
-
-def find_site(python):
-    """A directory with libraries for that version, made once; empty where pip can't."""
-    site = os.path.join(SITES, "%d.%d" % python.minor)
-    if not os.path.isdir(site):
-        os.makedirs(site)
-        for library in LIBRARIES:
-            subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", site, "--upgrade", "--python-version",
-                            "%d.%d" % python.minor, "--only-binary=:all:", library], stdin=subprocess.DEVNULL,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=600)
-    return site
 
 
 def is_stopped(pid):
@@ -71,9 +57,9 @@ def run_compare(pid, output):
     return {name: int(value) if value.isdigit() else value for name, value in counts.items()}, text
 
 
-def compare(python, directory, script, words=(), env=None):
+def compare(python, directory, leave_out, script, words=(), env=None):
     """Runs a heap to its oracle, reads it from outside, lets the oracle judge the rest."""
-    build_oracle(python, directory)
+    build_oracle(python, directory, leave_out)
     output = os.path.join(directory, "heap")
     binds = [directory, HERE] + [word for word in words if os.path.isdir(word)]
     command = python.command(binds) + ["-X", "tracemalloc=1", os.path.join(HERE, script), directory, output, *words]
@@ -84,11 +70,11 @@ def compare(python, directory, script, words=(), env=None):
         popen.send_signal(signal.SIGCONT)
         assert popen.wait(timeout=PATIENCE) == 0, "the target did not end well after it was read"
         with open(output + ".verdict") as file:
-            _count, _live, dead = json.load(file)
+            verdict = json.load(file)
     finally:
         popen.kill()
         popen.wait()
-    return counts, text, dead
+    return counts, text, verdict
 
 
 def check(counts, text, dead):
@@ -103,21 +89,38 @@ def check(counts, text, dead):
     assert dead == [], text
 
 
-@pytest.mark.parametrize("python", FOUND, ids=lambda python: python.id)
-def test_odd_shapes(python, tmp_path):
-    check(*compare(python, str(tmp_path), "shapes.py"))
+@pytest.fixture
+def judge(python, tmp_path, leave_out, record_property):
+    """Compares a heap, writes its line of the table, and insists on its figures. Returns counts, their text, and the verdict."""
+
+    def run(heap, script, words=(), env=None):
+        counts, text, verdict = compare(python, str(tmp_path), leave_out, script, words, env)
+        record_property("figures", row_of(python.id, heap, counts, verdict["dead"]))
+        check(counts, text, verdict["dead"])
+        return counts, text, verdict
+
+    return run
 
 
 @pytest.mark.parametrize("python", FOUND, ids=lambda python: python.id)
-def test_libraries(python, tmp_path):
-    counts, text, dead = compare(python, str(tmp_path), "libraries.py", [find_site(python), "100000"])
-    check(counts, text, dead)
+def test_odd_shapes(python, judge):
+    judge("odd shapes", "shapes.py")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("python", FOUND, ids=lambda python: python.id)
+def test_libraries(python, judge, leave_out):
+    site, why_not = sites.find_site(python)
+    if not site:
+        leave_out("no libraries for %s: %s" % (python.id, why_not))
+    counts, text, verdict = judge("libraries", "libraries.py", [site, "100000"])
     assert counts["objects"] > 100000, text
+    assert sites.imports(python) <= set(verdict["loaded"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("allocator", ALLOCATORS)
 @pytest.mark.parametrize("python", FOUND, ids=lambda python: python.id)
-def test_other_allocators(python, allocator, tmp_path):
-    counts, text, dead = compare(python, str(tmp_path), "shapes.py", env={"PYTHONMALLOC": allocator})
-    check(counts, text, dead)
+def test_other_allocators(python, allocator, judge):
+    counts, text, _verdict = judge("odd shapes, " + allocator, "shapes.py", env={"PYTHONMALLOC": allocator})
     assert counts["allocator"] == ("pymalloc" if allocator == "debug" else "malloc"), text
