@@ -7,19 +7,17 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "attach/scope.h"
-#include "cli/session.h"
+#include "cli/heap_view.h"
 #include "cli/table.h"
-#include "runtime/heap/heap.h"
 
 #define HEAP_ROWS_SHOWN   30
 #define HEAP_SIZE_CLASSES 64
 
 struct heap_row {
     const char *name;
-    uint64_t count, bytes, refs, immortal;
+    uint64_t count, tracked, bytes, refs, immortal;
 };
 
 struct heap_answer {
@@ -28,52 +26,7 @@ struct heap_answer {
     size_t count;
     struct heap_row total;
     char size_names[HEAP_SIZE_CLASSES][24];
-    double copied_s, read_s;
 };
-
-/* A source of memory, and the heap in it. */
-struct heap_view {
-    struct heap_image image;
-    struct heap *heap;
-};
-
-static double heap_now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-static void heap_view_close(struct heap_view *view)
-{
-    heap_destroy(view->heap);
-    heap_image_deinit(&view->image);
-}
-
-/* Copies the process's memory as it runs and finds the objects in it. */
-static struct error *heap_view_open(struct heap_view *view, const struct session *session,
-                                    const struct cli_options *options, struct heap_answer *answer)
-{
-    scoped_free struct heap_span *spans = NULL;
-    size_t count;
-    double start = heap_now();
-    struct error *error = heap_spans_find(&session->maps, session->process.pid, &spans, &count);
-
-    *view = (struct heap_view){.heap = NULL};
-    if (error || (error = heap_image_init(&view->image, spans, count, options->heap.max_memory)))
-        return error;
-    heap_image_prefault(&view->image);
-    error = heap_image_read(&view->image, &session->process.memory);
-    double copied = heap_now();
-    if (!error)
-        error = heap_create(&view->heap, &session->runtime, &session->process.memory, &view->image);
-    answer->copied_s = copied - start;
-    answer->read_s = heap_now() - copied;
-    if (error)
-        heap_view_close(view);
-    return error;
-}
 
 /* -------------------------------------------------------------- grouping */
 
@@ -111,6 +64,7 @@ static struct heap_row *heap_group(struct heap_groups *groups, const char *name)
 static void heap_add_row(struct heap_row *to, const struct heap_row *more)
 {
     to->count += more->count;
+    to->tracked += more->tracked;
     to->bytes += more->bytes;
     to->refs += more->refs;
     to->immortal += more->immortal;
@@ -119,6 +73,7 @@ static void heap_add_row(struct heap_row *to, const struct heap_row *more)
 static void heap_add_node(struct heap_row *row, const struct heap_node *node)
 {
     row->count++;
+    row->tracked += node->tracked;
     row->bytes += node->size;
     if (node->immortal)
         row->immortal++;
@@ -289,17 +244,21 @@ static struct error *heap_print(const struct heap_answer *answer, const struct c
     return error;
 }
 
-static void heap_print_json(const struct heap_answer *answer, const struct cli_options *options, struct json *json)
+static void heap_print_json(const struct heap_answer *answer, const struct heap_view *view,
+                            const struct cli_options *options, struct json *json)
 {
+    json_decimal(json, "pause_us", 0);
     json_begin_object(json, "result");
     json_unsigned(json, "objects", answer->total.count);
+    json_unsigned(json, "tracked", answer->total.tracked);
     json_unsigned(json, "bytes", answer->total.bytes);
     json_unsigned(json, "refs", answer->total.refs);
     json_unsigned(json, "immortal", answer->total.immortal);
     json_boolean(json, "partial", answer->report.missing_bytes != 0);
     json_unsigned(json, "missing_bytes", answer->report.missing_bytes);
-    json_boolean(json, "consistent", false);
+    json_string(json, "taken", view->source.taken);
     json_unsigned(json, "torn_pools", answer->report.torn_pools);
+    json_boolean(json, "cut", answer->report.cut);
     json_string(json, "allocator", answer->report.allocator);
     json_begin_array(json, heap_lists[options->heap.by]);
     for (size_t i = 0; i < heap_shown(answer, options); i++) {
@@ -307,6 +266,7 @@ static void heap_print_json(const struct heap_answer *answer, const struct cli_o
         json_begin_object(json, NULL);
         json_string(json, heap_keys[options->heap.by], row->name);
         json_unsigned(json, "count", row->count);
+        json_unsigned(json, "tracked", row->tracked);
         json_unsigned(json, "bytes", row->bytes);
         json_unsigned(json, "refs", row->refs);
         json_unsigned(json, "immortal", row->immortal);
@@ -316,38 +276,42 @@ static void heap_print_json(const struct heap_answer *answer, const struct cli_o
     json_end_object(json);
 }
 
-static void heap_print_notes(const struct heap_answer *answer, const struct cli_options *options)
+static void heap_print_notes(const struct heap_answer *answer, const struct heap_view *view,
+                             const struct cli_options *options)
 {
     char size[24];
 
     cli_note(options, "read while it ran, which may tear what changed meanwhile; copied in %.3f s, read in %.3f s",
-             answer->copied_s, answer->read_s);
+             view->copied_s, view->read_s);
     if (answer->report.missing_bytes)
         cli_note(options, "PARTIAL: %s of its memory were left out",
                  cli_format_size(size, sizeof(size), answer->report.missing_bytes));
     else if (answer->report.broken_lists || answer->report.torn_pools)
         cli_note(options, "torn: %" PRIu64 " pools, %" PRIu64 " lists of the collector", answer->report.torn_pools,
                  answer->report.broken_lists);
+    if (answer->report.cut)
+        cli_note(options, "PARTIAL: its references make no sense, and were followed no further");
 }
 
 /* ------------------------------------------------------------------- run */
 
 static struct error *heap_answer_to(const struct cli_options *options, struct session *session, struct json *json)
 {
+    const struct heap_source source = heap_source_running(session);
     struct heap_answer answer = {.count = 0};
     struct heap_view view;
-    struct error *error = heap_view_open(&view, session, options, &answer);
+    struct error *error = heap_view_open(&view, session, &source, options);
 
-    if (!error) {
-        error = heap_ask(&answer, view.heap, options);
-        if (!error && options->json)
-            heap_print_json(&answer, options, json);
-        else if (!error)
-            error = heap_print(&answer, options);
-        if (!error)
-            heap_print_notes(&answer, options);
-        heap_view_close(&view);
-    }
+    if (error)
+        return error;
+    error = heap_ask(&answer, view.heap, options);
+    if (!error && options->json)
+        heap_print_json(&answer, &view, options, json);
+    else if (!error)
+        error = heap_print(&answer, options);
+    if (!error)
+        heap_print_notes(&answer, &view, options);
+    heap_view_close(&view);
     free(answer.rows);
     return error;
 }

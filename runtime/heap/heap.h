@@ -29,9 +29,10 @@ struct heap; /* opaque */
 /* Finds all objects in an image that has been read. `runtime` is that of the same
  * process; `memory` is asked for what the image lacks (names of types, which lie in
  * files' constants). All three must outlive the heap, and the image is its alone
- * meanwhile. ERROR_UNSUPPORTED, by name, when the structures don't check out. */
+ * meanwhile. ERROR_UNSUPPORTED, by name, when the structures don't check out. `progress` may be NULL. */
 struct error *heap_create(struct heap **heap, const struct runtime *runtime, const struct memory *memory,
-                          struct heap_image *image) __attribute__((warn_unused_result));
+                          struct heap_image *image, const struct heap_progress *progress)
+    __attribute__((warn_unused_result));
 void heap_destroy(struct heap *heap); /* NULL is legal */
 
 /* How it was found, and what couldn't be. */
@@ -41,7 +42,7 @@ struct heap_report {
     uint64_t pools;         /* of pymalloc */
     uint64_t torn_pools;    /* whose counts disagreed: memory changed while it was copied */
     uint64_t tracked;       /* in the collector's lists */
-    uint64_t broken_lists;  /* that didn't link both ways to their end */
+    uint64_t broken_lists;  /* whose ends weren't found, or (heap_read_generations) that don't link both ways */
     uint64_t missing_bytes; /* of memory that was left out: the answer is partial where it isn't 0 */
     const char *allocator;  /* what most objects were found by: "pymalloc", or "malloc": lists and references alone */
     bool cut;               /* references made no end, as no sound heap's do: of each object only some were followed */
@@ -60,6 +61,7 @@ struct heap_node {
     uint64_t size; /* as sys.getsizeof() counts it */
     uint32_t refcount;
     bool immortal;
+    bool tracked;       /* by the collector */
     uint8_t generation; /* 0 to 2, or one of the above */
 };
 

@@ -236,34 +236,52 @@ static uint64_t read_pages(struct heap_image *image, const struct memory *memory
     return missing;
 }
 
-struct error *heap_image_read(struct heap_image *image, const struct memory *memory)
+/* One piece; `missing` rises by what couldn't be read, whose first error is kept. */
+static struct error *read_part(struct heap_image *image, const struct memory *memory, uint64_t address, uint64_t local,
+                               uint64_t size, uint64_t *missing, struct error **first)
+{
+    struct error *error = memory_read(memory, address_of(address), image->bytes + local, size);
+
+    if (!error)
+        return NULL;
+    if (error_code(error) != ERROR_FAULT)
+        return error;
+    *missing += read_pages(image, memory, address, local, size);
+    if (*first)
+        error_destroy(error);
+    else
+        *first = error;
+    return NULL;
+}
+
+static struct error *read_range(struct heap_image *image, const struct memory *memory, const struct heap_range *range,
+                                const struct heap_progress *progress, uint64_t *missing, struct error **first)
+{
+    struct error *error = NULL;
+
+    for (uint64_t at = 0; at < range->size && !error; at += READ_AT_ONCE) {
+        uint64_t part = range->size - at < READ_AT_ONCE ? range->size - at : READ_AT_ONCE;
+        if (progress)
+            error = progress->step(progress->context, "copying memory", range->local + at, image->size);
+        if (!error)
+            error = read_part(image, memory, range->start + at, range->local + at, part, missing, first);
+    }
+    return error;
+}
+
+struct error *heap_image_read(struct heap_image *image, const struct memory *memory,
+                              const struct heap_progress *progress)
 {
     uint64_t missing = 0;
-    struct error *first = NULL;
+    struct error *error = NULL, *first = NULL;
 
-    for (size_t i = 0; i < image->count; i++) {
-        const struct heap_range *range = &image->ranges[i];
-        for (uint64_t at = 0; at < range->size; at += READ_AT_ONCE) {
-            uint64_t part = range->size - at < READ_AT_ONCE ? range->size - at : READ_AT_ONCE;
-            struct error *error =
-                memory_read(memory, address_of(range->start + at), image->bytes + range->local + at, part);
-            if (error && error_code(error) != ERROR_FAULT) {
-                error_destroy(first);
-                return error;
-            }
-            if (error)
-                missing += read_pages(image, memory, range->start + at, range->local + at, part);
-            if (first)
-                error_destroy(error);
-            else
-                first = error;
-        }
-    }
+    for (size_t i = 0; i < image->count && !error; i++)
+        error = read_range(image, memory, &image->ranges[i], progress, &missing, &first);
     image->missing += missing;
-    if (missing == image->size && first)
+    if (!error && missing == image->size && first)
         return first;
     error_destroy(first);
-    return NULL;
+    return error;
 }
 
 const struct heap_range *heap_image_find(const struct heap_image *image, uint64_t address)

@@ -44,6 +44,12 @@ struct heap_image {
     const struct heap_range *last; /* that an address was found in: most are found there again */
 };
 
+/* Told now and then how far a long piece of work is; an error that it returns ends the work, and is its error. */
+struct heap_progress {
+    struct error *(*step)(void *context, const char *what, uint64_t done, uint64_t all);
+    void *context;
+};
+
 /* The spans that objects can be in: private, writable, readable. With a pid (not
  * 0) pages of anonymous memory that hold nothing are left out (/proc/PID/pagemap).
  * free() the list. */
@@ -60,9 +66,9 @@ struct error *heap_image_init(struct heap_image *image, const struct heap_span *
 void heap_image_prefault(struct heap_image *image);
 
 /* Reads it all. Pages that can't be read are zeros, and missing; it is an error only
- * when nothing can be. */
-struct error *heap_image_read(struct heap_image *image, const struct memory *memory)
-    __attribute__((warn_unused_result));
+ * when nothing can be. `progress` may be NULL. */
+struct error *heap_image_read(struct heap_image *image, const struct memory *memory,
+                              const struct heap_progress *progress) __attribute__((warn_unused_result));
 
 void heap_image_deinit(struct heap_image *image);
 

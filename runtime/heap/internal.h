@@ -74,6 +74,8 @@ struct heap_interpreter {
     uint64_t address;
 };
 
+#define RETIRED_MAX 64
+
 struct heap {
     const struct runtime *runtime;
     const struct memory *memory;
@@ -96,13 +98,16 @@ struct heap {
     struct heap_field *fields;
     uint32_t field_count, field_room;
 
-    uint64_t *bits; /* one per position: an object starts there */
-    uint64_t *late; /* the same, of those found by reference while `bits` are walked */
-    uint32_t *rank; /* nodes before each word of bits */
-    uint8_t *pools; /* one bit per 4096 bytes of the image: inside a pool that was read */
+    uint64_t *bits;    /* one per position: an object starts there */
+    uint64_t *late;    /* the same, of those that are in no allocator's blocks, or not at their beginning */
+    uint64_t *pending; /* the same, in pages of blocks: a reference leads there */
+    uint32_t *rank;    /* nodes before each word of bits */
+    uint8_t *pools;    /* one bit per 4096 bytes of the image: inside a pool */
     uint64_t bit_words;
+    uint64_t blocks_most; /* at most so many objects are in blocks */
+    bool blocks_read;     /* all blocks have been looked at */
 
-    uint32_t count;
+    uint32_t count, room; /* nodes, and how many the arrays can have */
     uint64_t *addresses;
     uint32_t *sizes, *node_types, *refcounts;
     uint8_t *flags; /* generation, NODE_IMMORTAL */
@@ -110,6 +115,11 @@ struct heap {
     uint32_t *stack; /* positions whose references are still to be followed */
     size_t stack_count, stack_room;
     bool out_of_memory;
+    void *retired[RETIRED_MAX]; /* arrays that were outgrown: whoever reads an object may be looking at them */
+    size_t retired_count;
+
+    const struct heap_progress *progress; /* or NULL */
+    struct error *stopped;                /* what it ended our work with */
 
     /* Bounds on work, which a target's memory must not decide. */
     uint64_t work_left;  /* references that may still be followed */
@@ -119,6 +129,7 @@ struct heap {
 
 #define NODE_GENERATION 7
 #define NODE_IMMORTAL   8
+#define NODE_TRACKED    16
 
 /* What an object's head says of its life. */
 struct heap_refcount {
@@ -186,16 +197,15 @@ bool heap_next_name(const struct heap_layout *layout, const char *type, size_t *
 
 /* Is there a live object? Its type's number, or HEAP_NONE. */
 uint32_t heap_check_object(struct heap *heap, uint64_t address);
+/* The rest of that question, for a type that is known and a refcount that is alive: `room` bytes are there for it. */
+bool heap_check_body(struct heap *heap, uint64_t address, const unsigned char *bytes, uint32_t type, uint64_t room);
+/* Has it a head of the collector before it? */
+bool heap_is_collected(struct heap *heap, uint64_t object, const struct heap_type *type);
 static inline bool heap_has(const struct heap *heap, uint32_t position)
 {
     return heap->bits[position / 64] >> position % 64 & 1;
 }
 
-/* Takes an object in. */
-static inline void heap_add(struct heap *heap, uint32_t position)
-{
-    heap->bits[position / 64] |= UINT64_C(1) << position % 64;
-}
 /* Bytes that the object takes from its address on, at least. */
 uint64_t heap_extent(struct heap *heap, uint64_t object, const struct heap_type *type);
 uint64_t heap_item_count(struct heap *heap, uint64_t object, const struct heap_type *type);
@@ -203,18 +213,31 @@ uint64_t heap_item_count(struct heap *heap, uint64_t object, const struct heap_t
 /* A backend: an allocator whose blocks it lists. */
 struct heap_allocator {
     const char *name;
-    /* Adds every live object in blocks of this allocator. */
-    struct error *(*enumerate)(struct heap *heap);
+    /* Marks the pages of its blocks (heap->pools) and adds to blocks_most how many objects they can have. */
+    struct error *(*find)(struct heap *heap);
+    /* Calls heap_found() for every live object in its blocks, by rising address. */
+    void (*enumerate)(struct heap *heap);
 };
 extern const struct heap_allocator heap_pymalloc;
+
+/* heap.c */
+
+/* Takes an object of a block in, and what it alone leads to. */
+void heap_found(struct heap *heap, uint64_t address, const unsigned char *bytes, uint32_t type);
+/* Tells of progress; false: the work is to end. */
+bool heap_step(struct heap *heap, const char *what, uint64_t done, uint64_t all);
+/* Keeps an outgrown array until the end. */
+void heap_retire(struct heap *heap, void *array);
 
 /* lists.c: the collector's lists */
 
 struct error *heap_read_interpreters(struct heap *heap) __attribute__((warn_unused_result));
 /* Is a collection under way? Before anything looks at the collector's heads. */
 void heap_read_collecting(struct heap *heap);
-/* Adds all tracked objects. */
-struct error *heap_add_tracked(struct heap *heap) __attribute__((warn_unused_result));
+/* Calls back for the first and the last object of each list; the others are led to by their heads. ERROR_UNSUPPORTED
+ * when no list is found. */
+struct error *heap_visit_lists(struct heap *heap, void (*fn)(struct heap *heap, uint64_t object))
+    __attribute__((warn_unused_result));
 
 /* readers.c */
 

@@ -125,14 +125,6 @@ static uint64_t walk_all(struct heap *heap, tracked_fn *fn)
     return broken;
 }
 
-static void add_tracked(struct heap *heap, uint64_t object, uint32_t position, unsigned generation)
-{
-    (void)generation;
-    heap->report.tracked++;
-    if (!heap_has(heap, position) && heap_check_object(heap, object) != HEAP_NONE)
-        heap_add(heap, position);
-}
-
 static void mark_generation(struct heap *heap, uint64_t object, uint32_t position, unsigned generation)
 {
     (void)position;
@@ -152,10 +144,24 @@ void heap_read_collecting(struct heap *heap)
     }
 }
 
-struct error *heap_add_tracked(struct heap *heap)
+struct error *heap_visit_lists(struct heap *heap, void (*fn)(struct heap *heap, uint64_t object))
 {
-    heap->report.broken_lists = walk_all(heap, add_tracked);
-    if (!heap->report.tracked && !heap->image->missing)
+    size_t count = heap->layout.minor == 8 ? 1 : heap->interpreter_count, found = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        uint64_t first = find_heads(heap, heap->interpreters[i].address);
+        if (!first) {
+            heap->report.broken_lists += GENERATIONS;
+            continue;
+        }
+        found++;
+        for (unsigned g = 0; g < GENERATIONS; g++) {
+            uint64_t head = head_of(heap, first, g);
+            fn(heap, (heap_image_u64(heap->image, head) & POINTER) + HEAD);
+            fn(heap, (heap_image_u64(heap->image, head + 8) & POINTER) + HEAD);
+        }
+    }
+    if (!found && !heap->image->missing)
         return error_create(ERROR_UNSUPPORTED, "a build whose layout we don't know; please report it",
                             "the collector's lists are not where %s has them, nor near", heap->layout.origin);
     return NULL;
@@ -163,5 +169,5 @@ struct error *heap_add_tracked(struct heap *heap)
 
 void heap_read_generations(struct heap *heap)
 {
-    walk_all(heap, mark_generation);
+    heap->report.broken_lists = walk_all(heap, mark_generation);
 }

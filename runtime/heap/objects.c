@@ -104,6 +104,23 @@ static bool is_head_sane(struct heap *heap, uint64_t object)
     return (heap_image_u64(heap->image, next + 8) & ~UINT64_C(3)) == head;
 }
 
+bool heap_is_collected(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    return type->flags & TYPE_HAVE_GC &&
+           (type->kind != KIND_TYPE || heap_image_u64(heap->image, object + heap->layout.type.flags) & TYPE_HEAPTYPE);
+}
+
+bool heap_check_body(struct heap *heap, uint64_t address, const unsigned char *bytes, uint32_t type, uint64_t room)
+{
+    if (is_link(heap, bytes))
+        return false;
+    bool is_gc = heap->types[type].flags & TYPE_HAVE_GC && heap->types[type].kind != KIND_TYPE;
+    if (is_gc && !is_head_sane(heap, address))
+        return false;
+    uint64_t extent = heap_extent(heap, address, &heap->types[type]);
+    return extent <= room && heap_image_get(heap->image, address, extent);
+}
+
 uint32_t heap_check_object(struct heap *heap, uint64_t address)
 {
     const unsigned char *bytes = address % 8 ? NULL : heap_image_get(heap->image, address, heap->layout.object.size);
@@ -112,11 +129,5 @@ uint32_t heap_check_object(struct heap *heap, uint64_t address)
         return HEAP_NONE;
     uint64_t type_at = (uint64_t)load_i64(bytes + heap->layout.object.type);
     uint32_t number = heap_type_at(heap, type_at);
-    if (number == HEAP_NONE || is_link(heap, bytes))
-        return HEAP_NONE;
-    const struct heap_type *type = &heap->types[number];
-    bool is_gc = type->flags & TYPE_HAVE_GC && type->kind != KIND_TYPE;
-    if (is_gc && !is_head_sane(heap, address))
-        return HEAP_NONE;
-    return heap_image_get(heap->image, address, heap_extent(heap, address, type)) ? number : HEAP_NONE;
+    return number != HEAP_NONE && heap_check_body(heap, address, bytes, number, UINT64_MAX) ? number : HEAP_NONE;
 }

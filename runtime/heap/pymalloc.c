@@ -23,13 +23,15 @@
 
 #include "runtime/heap/internal.h"
 
-#define HEADER       48u
-#define ALIGNMENT    16u
-#define CLASSES      32u
-#define BLOCKS_MAX   ((16384 - HEADER) / ALIGNMENT)
-#define ARENAS_MAX   (1u << 22)
-#define ARENA_OBJECT 48u
-#define HOOK         16u /* bytes of the debug hooks before a block's data */
+#define HEADER         48u
+#define ALIGNMENT      16u
+#define CLASSES        32u
+#define BLOCKS_MAX     ((16384 - HEADER) / ALIGNMENT)
+#define ARENAS_MAX     (1u << 22)
+#define ARENA_OBJECT   48u
+#define PAGE           4096u
+#define POOLS_PER_STEP 1024u
+#define HOOK           16u /* bytes of the debug hooks before a block's data */
 
 struct pool_header {
     uint32_t used;
@@ -57,7 +59,6 @@ struct enumeration {
 
 static bool is_arena_list(struct heap *heap, const struct arena_list *list)
 {
-    const uint64_t page = 4096;
     uint32_t live = 0;
 
     if (list->count < 1 || list->count > ARENAS_MAX || list->objects % 8 ||
@@ -67,7 +68,7 @@ static bool is_arena_list(struct heap *heap, const struct arena_list *list)
         uint64_t address = heap_image_u64(heap->image, list->objects + (uint64_t)i * ARENA_OBJECT);
         if (!address)
             continue;
-        if (address % page)
+        if (address % PAGE)
             return false;
         live++;
     }
@@ -191,17 +192,20 @@ static bool read_hook(const unsigned char *block, uint32_t size, uint64_t *data_
 }
 
 /* Adds the object in a block's data, if there is one. */
-static void add_from_block(struct heap *heap, uint64_t data, uint64_t size)
+static void add_from_block(struct heap *heap, const unsigned char *data, uint64_t address, uint64_t size)
 {
     for (uint64_t prefix = 0; prefix <= 32 && prefix + 16 <= size; prefix += 16) {
-        uint64_t object = data + prefix;
-        uint64_t type = heap_image_u64(heap->image, object + heap->layout.object.type);
+        const unsigned char *bytes = data + prefix;
+        uint64_t type;
+        /* A link or a head before the object is no refcount: most are told by that. */
+        if (!heap_read_refcount(heap, bytes).alive)
+            continue;
+        memcpy(&type, bytes + heap->layout.object.type, sizeof(type));
         uint32_t number = heap_type_at(heap, type);
-        if (number == HEAP_NONE || heap->types[number].prefix != prefix || heap_check_object(heap, object) == HEAP_NONE)
+        if (number == HEAP_NONE || heap->types[number].prefix != prefix ||
+            !heap_check_body(heap, address + prefix, bytes, number, size - prefix))
             continue;
-        if (heap_extent(heap, object, &heap->types[number]) > size - prefix)
-            continue;
-        heap_add(heap, heap_image_position(heap->image, object));
+        heap_found(heap, address + prefix, bytes, number);
         return;
     }
 }
@@ -213,7 +217,6 @@ static void read_pool(struct heap *heap, const unsigned char *pool, uint64_t add
     uint32_t blocks = (header->next_offset - HEADER) / size;
     uint32_t free_count = mark_free(pool, address, header, is_free);
 
-    heap->report.pools++;
     if (free_count == UINT32_MAX || free_count + header->used != blocks)
         heap->report.torn_pools++;
     for (uint32_t i = 0; i < blocks; i++) {
@@ -221,44 +224,75 @@ static void read_pool(struct heap *heap, const unsigned char *pool, uint64_t add
         if (is_free[i])
             continue;
         if (read_hook(pool + offset, size, &data))
-            add_from_block(heap, address + offset + HOOK, data);
+            add_from_block(heap, pool + offset + HOOK, address + offset + HOOK, data);
         else
-            add_from_block(heap, address + offset, size);
+            add_from_block(heap, pool + offset, address + offset, size);
     }
 }
 
 static void mark_pool(struct heap *heap, uint64_t local)
 {
-    for (uint64_t at = local / 4096; at < (local + heap->layout.obmalloc.pool_size) / 4096; at++)
+    for (uint64_t at = local / PAGE; at < (local + heap->layout.obmalloc.pool_size) / PAGE; at++)
         heap->pools[at / 8] |= (uint8_t)(1u << at % 8);
 }
 
-static void scan_range(struct enumeration *work, const struct heap_range *range)
+/* The whole pools that a range may have: from *first on, so many. */
+static uint64_t count_pools(const struct heap *heap, const struct heap_range *range, uint64_t *first)
+{
+    uint64_t pool_size = heap->layout.obmalloc.pool_size, end = range->start + range->size;
+
+    *first = (range->start + pool_size - 1) & ~(pool_size - 1);
+    return *first < end ? (end - *first) / pool_size : 0;
+}
+
+static void find_in_range(struct enumeration *work, const struct heap_range *range)
 {
     struct heap *heap = work->heap;
-    uint64_t pool_size = heap->layout.obmalloc.pool_size;
-    uint64_t first = (range->start + pool_size - 1) & ~(pool_size - 1);
+    uint64_t at, count = count_pools(heap, range, &at);
     struct pool_header header;
 
-    for (uint64_t at = first; at + pool_size <= range->start + range->size; at += pool_size) {
-        const unsigned char *pool = heap->image->bytes + range->local + (at - range->start);
-        memcpy(&header, pool, sizeof(header));
+    for (; count; count--, at += heap->layout.obmalloc.pool_size) {
+        uint64_t local = range->local + (at - range->start);
+        memcpy(&header, heap->image->bytes + local, sizeof(header));
         if (!is_pool(work, at, &header))
             continue;
-        mark_pool(heap, range->local + (at - range->start));
-        read_pool(heap, pool, at, &header);
+        mark_pool(heap, local);
+        heap->report.pools++;
+        heap->blocks_most += (header.next_offset - HEADER) / ((header.size_class + 1) * ALIGNMENT);
     }
 }
 
-static struct error *enumerate_pymalloc(struct heap *heap)
+static struct error *find_pymalloc(struct heap *heap)
 {
     struct enumeration work = {.heap = heap};
     struct error *error = find_arenas(&work);
 
     for (size_t i = 0; i < heap->image->count && !error; i++)
-        scan_range(&work, &heap->image->ranges[i]);
+        find_in_range(&work, &heap->image->ranges[i]);
     free(work.lists);
     return error;
 }
 
-const struct heap_allocator heap_pymalloc = {"pymalloc", enumerate_pymalloc};
+static void read_range(struct heap *heap, const struct heap_range *range)
+{
+    uint64_t at, count = count_pools(heap, range, &at);
+    struct pool_header header;
+
+    for (; count && !heap->out_of_memory; count--, at += heap->layout.obmalloc.pool_size) {
+        uint64_t local = range->local + (at - range->start);
+        if (!(heap->pools[local / PAGE / 8] >> local / PAGE % 8 & 1))
+            continue;
+        if (count % POOLS_PER_STEP == 0 && !heap_step(heap, "reading objects", local, heap->image->size))
+            return;
+        memcpy(&header, heap->image->bytes + local, sizeof(header));
+        read_pool(heap, heap->image->bytes + local, at, &header);
+    }
+}
+
+static void enumerate_pymalloc(struct heap *heap)
+{
+    for (size_t i = 0; i < heap->image->count && !heap->stopped; i++)
+        read_range(heap, &heap->image->ranges[i]);
+}
+
+const struct heap_allocator heap_pymalloc = {"pymalloc", find_pymalloc, enumerate_pymalloc};

@@ -114,11 +114,14 @@ static bool add_field(struct heap *heap, uint32_t offset, enum heap_edge_kind ki
         return false;
     if (heap->field_count == heap->field_room) {
         uint32_t room = heap->field_room ? heap->field_room * 2 : 4096;
-        struct heap_field *larger = realloc(heap->fields, room * sizeof(*larger));
+        struct heap_field *larger = malloc(room * sizeof(*larger));
         if (!larger) {
             heap->out_of_memory = true;
             return false;
         }
+        if (heap->fields)
+            memcpy(larger, heap->fields, heap->field_count * sizeof(*larger));
+        heap_retire(heap, heap->fields);
         heap->fields = larger;
         heap->field_room = room;
     }
@@ -325,14 +328,17 @@ static bool table_grow(struct heap *heap)
 {
     uint32_t size = heap->type_table_size ? heap->type_table_size * 2 : 4096;
     uint32_t *table = calloc(size, sizeof(*table));
-    struct heap_type *types = realloc(heap->types, size / 2 * sizeof(*types));
+    struct heap_type *types = malloc(size / 2 * sizeof(*types));
 
-    if (types)
-        heap->types = types;
     if (!table || !types) {
         free(table);
+        free(types);
         return false;
     }
+    if (heap->types)
+        memcpy(types, heap->types, heap->type_count * sizeof(*types));
+    heap_retire(heap, heap->types);
+    heap->types = types;
     free(heap->type_table);
     heap->type_table = table;
     heap->type_table_size = size;

@@ -278,9 +278,9 @@ int main(int argc, char **argv)
     die(heap_image_init(&image, spans, count, 0));
     heap_image_prefault(&image);
     double start = now();
-    die(heap_image_read(&image, &process.memory));
+    die(heap_image_read(&image, &process.memory, NULL));
     double copied = now();
-    die(heap_create(&heap, &runtime, &process.memory, &image));
+    die(heap_create(&heap, &runtime, &process.memory, &image, NULL));
     double built = now();
     FILE *file = fopen(argv[2], "rb");
     if (!file)

@@ -86,7 +86,7 @@ static void see_root(void *context, const struct heap_root *root)
 static void read_round(struct runtime *runtime, struct process *process, struct heap_image *image, int round)
 {
     struct walk walk = {NULL, 0, 0};
-    struct error *error = heap_create(&walk.heap, runtime, &process->memory, image);
+    struct error *error = heap_create(&walk.heap, runtime, &process->memory, image, NULL);
 
     if (error) {
         printf("round %d: refused: %s\n", round, error_message(error));
@@ -122,7 +122,7 @@ int main(int argc, char **argv)
     die(runtime_find(&runtime, &process, &maps));
     die(heap_spans_find(&maps, pid, &spans, &count));
     die(heap_image_init(&image, spans, count, 0));
-    die(heap_image_read(&image, &process.memory));
+    die(heap_image_read(&image, &process.memory, NULL));
     unsigned char *good = malloc(image.size);
     if (!good)
         return 1;

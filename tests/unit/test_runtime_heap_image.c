@@ -28,7 +28,7 @@ static void make(struct heap_image *image, const struct heap_span *spans, size_t
     fill_bytes();
     memory_fake_init(&fake, address_of(BASE), bytes, sizeof(bytes));
     assert_null(heap_image_init(image, spans, count, max_bytes));
-    assert_null(heap_image_read(image, &fake.memory));
+    assert_null(heap_image_read(image, &fake.memory, NULL));
 }
 
 static void test_every_byte_is_found(void **state)
@@ -140,7 +140,7 @@ static void test_nothing_readable_is_an_error(void **state)
     (void)state;
     memory_fake_init(&fake, address_of(BASE), bytes, sizeof(bytes));
     assert_null(heap_image_init(&image, spans, 1, 0));
-    struct error *error = heap_image_read(&image, &fake.memory);
+    struct error *error = heap_image_read(&image, &fake.memory, NULL);
     assert_non_null(error);
     error_destroy(error);
     heap_image_deinit(&image);
