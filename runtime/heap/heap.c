@@ -68,7 +68,7 @@ static bool reserve_nodes(struct heap *heap, uint64_t count)
 
 static bool is_tracked(struct heap *heap, uint64_t address, uint32_t type)
 {
-    return heap_is_collected(heap, address, &heap->types[type]) && heap_image_u64(heap->image, address - 16);
+    return heap_is_collected(heap, address, &heap->types[type]) && heap_image_u64(heap->image, address - 16) & ~UINT64_C(3);
 }
 
 static void fill_node(struct heap *heap, uint32_t number, uint64_t address, const unsigned char *bytes, uint32_t type)

@@ -284,6 +284,6 @@ typedef uint64_t heap_size_fn(struct heap *heap, uint64_t object, const struct h
 heap_size_fn heap_size_of_int, heap_size_of_str, heap_size_of_list, heap_size_of_dict, heap_size_of_set,
     heap_size_of_bytearray, heap_size_of_type, heap_size_of_code, heap_size_of_frame, heap_size_of_generator,
     heap_size_of_deque, heap_size_of_ordered_dict, heap_size_of_tuple, heap_size_of_array, heap_size_of_struct,
-    heap_size_of_element, heap_size_of_ndarray;
+    heap_size_of_element, heap_size_of_buffered, heap_size_of_ndarray;
 
 #endif

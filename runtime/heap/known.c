@@ -5,6 +5,9 @@
 static const struct heap_known_type known_types[] = {
     {"BaseException", KIND_ANY, NULL},
     {"Struct", KIND_ANY, heap_size_of_struct}, /* 3.8 */
+    {"_io.BufferedRandom", KIND_ANY, heap_size_of_buffered},
+    {"_io.BufferedReader", KIND_ANY, heap_size_of_buffered},
+    {"_io.BufferedWriter", KIND_ANY, heap_size_of_buffered},
     {"_struct.Struct", KIND_ANY, heap_size_of_struct},
     {"array.array", KIND_PLAIN, heap_size_of_array},
     {"async_generator", KIND_GENERATOR, heap_size_of_generator},

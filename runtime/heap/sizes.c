@@ -18,6 +18,8 @@
 #define ARRAY_DESCRIPTION  40u /* {char typecode; int itemsize;...} */
 #define STRUCT_CODES       32u
 #define STRUCT_CODE        32u
+#define BUFFERED_BUFFER    56u
+#define BUFFERED_SIZE      120u
 #define ELEMENT_EXTRA      40u
 #define ELEMENT_EXTRA_SIZE 64u
 #define ELEMENT_ALLOCATED  16u
@@ -208,6 +210,14 @@ uint64_t heap_size_of_struct(struct heap *heap, uint64_t object, const struct he
     while (heap_image_u64(heap->image, codes + (count - 1) * STRUCT_CODE) && count < 1 << 20)
         count++;
     return (uint64_t)type->basicsize + (codes ? count * STRUCT_CODE : 0);
+}
+
+/* bufferedio.c: readers and writers with the buffer that they own. */
+uint64_t heap_size_of_buffered(struct heap *heap, uint64_t object, const struct heap_type *type)
+{
+    bool owns = heap_image_u64(heap->image, object + BUFFERED_BUFFER) != 0;
+
+    return (uint64_t)type->basicsize + (owns ? heap_image_u64(heap->image, object + BUFFERED_SIZE) : 0);
 }
 
 /* ElementTree's: attributes and children are in a block of their own. */
