@@ -81,6 +81,13 @@ static void heap_add_node(struct heap_row *row, const struct heap_node *node)
         row->refs += node->refcount;
 }
 
+#define HEAP_GENERATION_UNKNOWN 4 /* tracked, but in no list that could be walked */
+
+static unsigned heap_generation(const struct heap_node *node)
+{
+    return node->generation == HEAP_GENERATION_NONE && node->tracked ? HEAP_GENERATION_UNKNOWN : node->generation;
+}
+
 /* Sums by number: of the type, the size's class, the generation. */
 static void heap_sum(struct heap *heap, enum cli_heap_by by, struct heap_row *sums)
 {
@@ -91,7 +98,7 @@ static void heap_sum(struct heap *heap, enum cli_heap_by by, struct heap_row *su
         while (by == CLI_HEAP_BY_SIZE && class + 1 < HEAP_SIZE_CLASSES && node.size > UINT64_C(1) << class)
             class ++;
         heap_add_node(&sums[by == CLI_HEAP_BY_SIZE         ? class
-                            : by == CLI_HEAP_BY_GENERATION ? node.generation
+                            : by == CLI_HEAP_BY_GENERATION ? heap_generation(&node)
                                                            : node.type],
                       &node);
     }
@@ -99,9 +106,9 @@ static void heap_sum(struct heap *heap, enum cli_heap_by by, struct heap_row *su
 
 static const char *heap_generation_name(uint32_t generation)
 {
-    static const char *const names[] = {"0", "1", "2", "permanent"};
+    static const char *const names[] = {"0", "1", "2", "permanent", "unknown"};
 
-    return generation < 4 ? names[generation] : "not tracked";
+    return generation <= HEAP_GENERATION_UNKNOWN ? names[generation] : "not tracked";
 }
 
 static const char *heap_size_name(struct heap_answer *answer, uint32_t class)

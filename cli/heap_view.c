@@ -9,6 +9,8 @@
 
 /* Of --max-memory, the part that the copy may have: what is found in it takes at most 7 tenths as much again. */
 #define VIEW_COPY_PERCENT 58
+/* What everything starts from can be torn, in a few of a hundred copies of a busy process. */
+#define VIEW_TRIES 6
 
 static double view_now(void)
 {
@@ -55,23 +57,38 @@ static struct error *view_read(struct heap_view *view, const struct session *ses
     return error;
 }
 
+static struct error *view_try(struct heap_view *view, const struct session *session, const struct cli_options *options,
+                              const struct heap_progress *progress)
+{
+    struct error *error = view_take_room(view, options);
+
+    if (error)
+        return error;
+    error = view_read(view, session, progress);
+    if (error && view->image.missing && options->heap.max_memory && error_code(error) == ERROR_UNSUPPORTED)
+        error = error_with_hint(error, "give it more room: --max-memory");
+    if (error)
+        heap_view_close(view);
+    return error;
+}
+
 struct error *heap_view_open(struct heap_view *view, const struct session *session, const struct heap_source *source,
                              const struct cli_options *options)
 {
     struct cli_progress line;
     const struct heap_progress progress = {view_step, &line};
 
-    *view = (struct heap_view){.source = *source};
-    struct error *error = view_take_room(view, options);
-    if (error)
-        return error;
+    struct error *error = NULL;
+
     cli_progress_begin(&line, options);
-    error = view_read(view, session, &progress);
+    for (int tries = source->running ? VIEW_TRIES : 1; tries > 0; tries--) {
+        error_destroy(error);
+        *view = (struct heap_view){.source = *source};
+        error = view_try(view, session, options, &progress);
+        if (!error || error_code(error) != ERROR_UNSUPPORTED)
+            break;
+    }
     cli_progress_end(&line);
-    if (error && view->image.missing && options->heap.max_memory && error_code(error) == ERROR_UNSUPPORTED)
-        error = error_context(error, "too much was left out for --max-memory");
-    if (error)
-        heap_view_close(view);
     return error;
 }
 
@@ -84,5 +101,5 @@ void heap_view_close(struct heap_view *view)
 
 struct heap_source heap_source_running(const struct session *session)
 {
-    return (struct heap_source){&session->process.memory, session->process.pid, "running"};
+    return (struct heap_source){&session->process.memory, session->process.pid, true, "running"};
 }

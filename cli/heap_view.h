@@ -10,7 +10,8 @@
 struct heap_source {
     const struct memory *memory;
     pid_t pid;         /* whose mappings say what is there */
-    const char *taken; /* "running": it changes meanwhile, and what is torn is left out */
+    bool running;      /* it changes while it is read: what is torn is left out */
+    const char *taken; /* how, for the answer: "running" */
 };
 
 struct heap_view {

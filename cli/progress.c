@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PROGRESS_AFTER_NS UINT64_C(500000000) /* shorter work shows nothing */
+#define PROGRESS_AFTER_NS UINT64_C(300000000) /* shorter work shows nothing */
 #define PROGRESS_EVERY_NS UINT64_C(100000000)
 
 static uint64_t progress_clock(void)

@@ -68,7 +68,8 @@ static bool reserve_nodes(struct heap *heap, uint64_t count)
 
 static bool is_tracked(struct heap *heap, uint64_t address, uint32_t type)
 {
-    return heap_is_collected(heap, address, &heap->types[type]) && heap_image_u64(heap->image, address - 16) & ~UINT64_C(3);
+    return heap_is_collected(heap, address, &heap->types[type]) &&
+           heap_image_u64(heap->image, address - 16) & ~UINT64_C(3);
 }
 
 static void fill_node(struct heap *heap, uint32_t number, uint64_t address, const unsigned char *bytes, uint32_t type)
@@ -232,16 +233,12 @@ static void follow_pending(struct heap *heap)
     heap->pending = NULL;
 }
 
-static struct error *close_over(struct heap *heap)
+static void close_over(struct heap *heap)
 {
-    struct error *error = heap_visit_lists(heap, follow_sure);
-
-    if (error)
-        return error;
+    heap_visit_lists(heap, follow_sure);
     heap_read_roots(heap, follow_root, heap);
     follow_stack(heap);
     follow_pending(heap);
-    return NULL;
 }
 
 /* ----------------------------------------------------------------- order */
@@ -319,7 +316,6 @@ static struct error *enumerate(struct heap *heap)
 {
     const size_t count = sizeof(allocators) / sizeof(allocators[0]);
 
-    heap_read_collecting(heap);
     heap->report.allocator = "malloc";
     for (size_t i = 0; i < count; i++) {
         uint64_t before = heap->report.pools;
@@ -348,9 +344,11 @@ static struct error *build(struct heap *heap)
     if (!error)
         error = heap_types_init(heap);
     if (!error)
+        error = heap_check_lists(heap);
+    if (!error)
         error = enumerate(heap);
     if (!error && !heap->stopped)
-        error = close_over(heap);
+        close_over(heap);
     if (!error && !heap->stopped)
         error = heap->out_of_memory ? out_of_memory() : number_nodes(heap);
     heap->report.missing_bytes = heap->image->missing;

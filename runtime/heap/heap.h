@@ -53,7 +53,7 @@ const struct heap_report *heap_get_report(const struct heap *heap);
 /* ------------------------------------------------------------- nodes */
 
 #define HEAP_GENERATION_PERMANENT 3
-#define HEAP_GENERATION_NONE      7 /* the collector doesn't track it */
+#define HEAP_GENERATION_NONE      7 /* the collector doesn't track it, or its list was torn */
 
 struct heap_node {
     uint64_t address;

@@ -232,12 +232,11 @@ void heap_retire(struct heap *heap, void *array);
 /* lists.c: the collector's lists */
 
 struct error *heap_read_interpreters(struct heap *heap) __attribute__((warn_unused_result));
-/* Is a collection under way? Before anything looks at the collector's heads. */
-void heap_read_collecting(struct heap *heap);
-/* Calls back for the first and the last object of each list; the others are led to by their heads. ERROR_UNSUPPORTED
- * when no list is found. */
-struct error *heap_visit_lists(struct heap *heap, void (*fn)(struct heap *heap, uint64_t object))
-    __attribute__((warn_unused_result));
+/* Are the lists where they should be, and is a collection under way? Before anything looks at the collector's
+ * heads. ERROR_UNSUPPORTED when no list is found. */
+struct error *heap_check_lists(struct heap *heap) __attribute__((warn_unused_result));
+/* Calls back for the first and the last object of each list; the others are led to by their heads. */
+void heap_visit_lists(struct heap *heap, void (*fn)(struct heap *heap, uint64_t object));
 
 /* readers.c */
 

@@ -66,6 +66,21 @@ static bool are_heads(struct heap *heap, uint64_t first)
     return false;
 }
 
+/* The lists of a process that runs change while they are copied, the youngest most: two that are sound will do, where
+ * the table has them. */
+static bool are_torn_heads(struct heap *heap, uint64_t first)
+{
+    unsigned sound = 0;
+
+    for (unsigned g = 0; g < GENERATIONS; g++) {
+        uint64_t head = head_of(heap, first, g);
+        sound += is_head(heap, head);
+        if (!heap_image_get(heap->image, heap_image_u64(heap->image, head) & POINTER, HEAD))
+            return false;
+    }
+    return sound >= 2;
+}
+
 /* Generation 0's head for an interpreter; 0 where there is none. Heads may lie on any 4 bytes. */
 static uint64_t find_heads(struct heap *heap, uint64_t interpreter)
 {
@@ -78,15 +93,17 @@ static uint64_t find_heads(struct heap *heap, uint64_t interpreter)
         if (off && are_heads(heap, place - off))
             return place - off;
     }
-    return 0;
+    return are_torn_heads(heap, place) ? place : 0;
 }
 
-typedef void tracked_fn(struct heap *heap, uint64_t object, uint32_t position, unsigned generation);
+/* False: it is no object, and the list ends there. */
+typedef bool tracked_fn(struct heap *heap, uint64_t object, unsigned generation);
 
-/* Walks one list; false when it breaks off. */
+/* Walks one list, over torn links too as long as they lead to objects; false when there were such. */
 static bool walk_list(struct heap *heap, uint64_t head, unsigned generation, tracked_fn *fn)
 {
     uint64_t previous = head;
+    bool sound = true;
 
     for (uint64_t at = heap_image_u64(heap->image, head) & POINTER; at != head; heap->steps_left--) {
         const unsigned char *bytes = at % 8 ? NULL : heap_image_get(heap->image, at, HEAD + 8);
@@ -95,15 +112,15 @@ static bool walk_list(struct heap *heap, uint64_t head, unsigned generation, tra
             return false;
         memcpy(links, bytes, sizeof(links));
         if ((links[1] & POINTER) != (previous & POINTER))
+            sound = false;
+        if (!fn(heap, at + HEAD, generation))
             return false;
-        uint32_t position = (uint32_t)((uint64_t)(bytes + HEAD - heap->image->bytes) / 8);
-        fn(heap, at + HEAD, position, generation);
         previous = at;
         at = links[0] & POINTER;
         if (at == (head & POINTER))
-            return true;
+            return sound;
     }
-    return true;
+    return sound;
 }
 
 static uint64_t walk_all(struct heap *heap, tracked_fn *fn)
@@ -125,46 +142,47 @@ static uint64_t walk_all(struct heap *heap, tracked_fn *fn)
     return broken;
 }
 
-static void mark_generation(struct heap *heap, uint64_t object, uint32_t position, unsigned generation)
+static bool mark_generation(struct heap *heap, uint64_t object, unsigned generation)
 {
-    (void)position;
     uint32_t node = heap_find(heap, object);
 
-    if (node != HEAP_NONE)
-        heap->flags[node] = (uint8_t)((heap->flags[node] & ~NODE_GENERATION) | generation);
+    if (node == HEAP_NONE)
+        return false;
+    heap->flags[node] = (uint8_t)((heap->flags[node] & ~NODE_GENERATION) | generation);
+    return true;
 }
 
-void heap_read_collecting(struct heap *heap)
+struct error *heap_check_lists(struct heap *heap)
 {
+    size_t found = 0;
+
     for (size_t i = 0; i < heap->interpreter_count; i++) {
         uint64_t first = find_heads(heap, heap->interpreters[i].address);
         uint32_t after = heap->layout.interpreter.collecting - heap->layout.interpreter.generations;
         if (first && heap_image_u32(heap->image, first + after) == 1)
             heap->report.collecting = true;
-    }
-}
-
-struct error *heap_visit_lists(struct heap *heap, void (*fn)(struct heap *heap, uint64_t object))
-{
-    size_t count = heap->layout.minor == 8 ? 1 : heap->interpreter_count, found = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        uint64_t first = find_heads(heap, heap->interpreters[i].address);
-        if (!first) {
-            heap->report.broken_lists += GENERATIONS;
-            continue;
-        }
-        found++;
-        for (unsigned g = 0; g < GENERATIONS; g++) {
-            uint64_t head = head_of(heap, first, g);
-            fn(heap, (heap_image_u64(heap->image, head) & POINTER) + HEAD);
-            fn(heap, (heap_image_u64(heap->image, head + 8) & POINTER) + HEAD);
-        }
+        found += first != 0;
     }
     if (!found && !heap->image->missing)
         return error_create(ERROR_UNSUPPORTED, "a build whose layout we don't know; please report it",
                             "the collector's lists are not where %s has them, nor near", heap->layout.origin);
     return NULL;
+}
+
+void heap_visit_lists(struct heap *heap, void (*fn)(struct heap *heap, uint64_t object))
+{
+    size_t count = heap->layout.minor == 8 ? 1 : heap->interpreter_count;
+
+    for (size_t i = 0; i < count; i++) {
+        uint64_t first = find_heads(heap, heap->interpreters[i].address);
+        if (!first)
+            heap->report.broken_lists += GENERATIONS;
+        for (unsigned g = 0; first && g < GENERATIONS; g++) {
+            uint64_t head = head_of(heap, first, g);
+            fn(heap, (heap_image_u64(heap->image, head) & POINTER) + HEAD);
+            fn(heap, (heap_image_u64(heap->image, head + 8) & POINTER) + HEAD);
+        }
+    }
 }
 
 void heap_read_generations(struct heap *heap)
