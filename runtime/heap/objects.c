@@ -93,14 +93,16 @@ static bool is_link(struct heap *heap, const unsigned char *object)
     return heap_type_at(heap, heap_image_u64(heap->image, word + heap->layout.object.type)) != HEAP_NONE;
 }
 
-/* The collector's head before a tracked object is a link of its list, before another one 0. */
+/* The collector's head before a tracked object is a link of its list, before another one 0 but for two flags. */
 static bool is_head_sane(struct heap *heap, uint64_t object)
 {
     uint64_t head = object - 16;
     uint64_t next = heap_image_u64(heap->image, head) & ~UINT64_C(3);
 
-    if (heap->report.collecting || !next)
+    if (heap->report.collecting)
         return true;
+    if (!next)
+        return !(heap_image_u64(heap->image, head + 8) & ~UINT64_C(3));
     return (heap_image_u64(heap->image, next + 8) & ~UINT64_C(3)) == head;
 }
 
