@@ -192,10 +192,11 @@ lint-scripts:
 format: build/deps-lint.stamp
 	clang-format -i $(SOURCES) $(wildcard attach/*.h attach/arch/*.h runtime/*.h runtime/heap/*.h inject/*.h protocol/*.h cli/*.h tests/unit/*.[ch] tests/heap/*.c)
 
-## bench: latency, pause and memory, beside sys.remote_exec and others, on one busy target
+## bench: latency, pause and memory, beside sys.remote_exec and others, on one busy target; heaps of up to 10 million objects
 .PHONY: bench
 bench: build/deps-bench.stamp $(BUILD)/safepoint sid
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/bench.py
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/heap.py
 
 ## demo: starts a small leaking service, attaches, runs a script in it, shows its statistics, ends it
 .PHONY: demo

@@ -263,6 +263,7 @@ static void heap_print_json(const struct heap_answer *answer, const struct heap_
     json_unsigned(json, "immortal", answer->total.immortal);
     json_boolean(json, "partial", answer->report.missing_bytes != 0);
     json_unsigned(json, "missing_bytes", answer->report.missing_bytes);
+    json_unsigned(json, "read_bytes", view->image.size);
     json_string(json, "taken", view->source.taken);
     json_unsigned(json, "torn_pools", answer->report.torn_pools);
     json_boolean(json, "cut", answer->report.cut);

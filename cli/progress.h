@@ -14,6 +14,7 @@ struct cli_progress {
     uint64_t next_ns; /* when it may be drawn again */
 };
 
+/* Draws nothing yet. */
 void cli_progress_begin(struct cli_progress *progress, const struct cli_options *options);
 /* Wipes the line. */
 void cli_progress_end(struct cli_progress *progress);

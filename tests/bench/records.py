@@ -7,6 +7,7 @@ It says "ready", then for each line EXPR of its input the value, as JSON; it end
 import gc
 import json
 import sys
+import time
 
 
 class Record:
@@ -34,6 +35,29 @@ def make(count):
         kept.append((point, {("key", number): b"x" * (number % 60)}))
     gc.enable()
     return kept
+
+
+def timed(count):
+    """How long a count of objects takes, the whole program being held up meanwhile; and how many objects it counted."""
+    begin = time.perf_counter()
+    objects = count()
+    return [time.perf_counter() - begin, objects]
+
+
+def typestats():
+    import objgraph
+
+    return sum(objgraph.typestats().values())
+
+
+def sizes():
+    """The script that people write: what the collector tracks, by type, with sys.getsizeof()."""
+    table = {}
+    for one in gc.get_objects():
+        row = table.setdefault(type(one), [0, 0])
+        row[0] += 1
+        row[1] += sys.getsizeof(one)
+    return sum(row[0] for row in table.values())
 
 
 if __name__ == "__main__":
