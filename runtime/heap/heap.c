@@ -12,6 +12,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "runtime/heap/internal.h"
 
@@ -22,6 +23,7 @@ static const struct heap_allocator *const allocators[] = {&heap_pymalloc};
 #define WORK_LEAST      (UINT64_C(1) << 20)
 #define ITEMS_WHEN_CUT  64
 #define PUSHED_PER_STEP 65536
+#define LARGE_PAGE      (UINT64_C(1) << 21)
 
 static struct error *out_of_memory(void)
 {
@@ -54,6 +56,15 @@ static bool grow(void *array, size_t count, size_t size)
     return larger != NULL;
 }
 
+/* Large arrays in large pages: a tenth of the faults. */
+static void advise(void *array, size_t size)
+{
+    uintptr_t start = ((uintptr_t)array + LARGE_PAGE - 1) & ~(uintptr_t)(LARGE_PAGE - 1);
+
+    if (size >= 2 * LARGE_PAGE)
+        (void)madvise((void *)start, size - LARGE_PAGE, MADV_HUGEPAGE);
+}
+
 /* Room for so many nodes. Memory that isn't used stays the system's. */
 static bool reserve_nodes(struct heap *heap, uint64_t count)
 {
@@ -62,6 +73,10 @@ static bool reserve_nodes(struct heap *heap, uint64_t count)
         !grow(&heap->node_types, count + 1, sizeof(*heap->node_types)) ||
         !grow(&heap->refcounts, count + 1, sizeof(*heap->refcounts)) || !grow(&heap->flags, count + 1, 1))
         return false;
+    advise(heap->addresses, count * sizeof(*heap->addresses));
+    advise(heap->sizes, count * sizeof(*heap->sizes));
+    advise(heap->node_types, count * sizeof(*heap->node_types));
+    advise(heap->refcounts, count * sizeof(*heap->refcounts));
     heap->room = (uint32_t)count;
     return true;
 }
@@ -130,13 +145,14 @@ static void add_late(struct heap *heap, uint64_t address, uint32_t position)
     push(heap, position);
 }
 
-/* Is a target an object that nothing had found? What lies in a block is the walk's, unless a reader is sure of it. */
+/* Is a target an object that nothing had found? What lies in a block is the walk's, unless a reader is sure of it.
+ * Most calls end at the bits of pages, which fit a cache: those of objects don't. */
 static void follow(struct heap *heap, uint64_t target, bool checked)
 {
     uint32_t position = heap_image_position(heap->image, target);
 
     heap->work_left -= heap->work_left > 0;
-    if (position == HEAP_NO_POSITION || heap_has(heap, position))
+    if (position == HEAP_NO_POSITION)
         return;
     if (heap->pools[position / 512 / 8] >> position / 512 % 8 & 1) {
         if (checked)
@@ -146,7 +162,7 @@ static void follow(struct heap *heap, uint64_t target, bool checked)
             return;
         }
     }
-    if (!has_bit(heap->late, position))
+    if (!heap_has(heap, position) && !has_bit(heap->late, position))
         add_late(heap, target, position);
 }
 

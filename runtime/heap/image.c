@@ -170,7 +170,7 @@ static struct error *fill_image(struct heap_image *image, const struct heap_span
         add_range(image, &spans[i], taken[i], local);
         local += taken[i];
     }
-    image->last = image->ranges; /* there is room for one more than there are */
+    image->last = image->other = image->ranges; /* there is room for one more than there are */
     for (size_t i = 0; i < image->count; i++) {
         struct error *error = index_range(image, (uint32_t)i);
         if (error)

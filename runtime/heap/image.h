@@ -41,7 +41,8 @@ struct heap_image {
     size_t count;
     uint32_t **index; /* [address >> 34][address >> 20 & 16383]: the first range that ends behind it, plus 1 */
     uint64_t missing; /* bytes that were left out, for want of room or because they couldn't be read */
-    const struct heap_range *last; /* that an address was found in: most are found there again */
+    /* Those that addresses were last found in: most are found there again. */
+    const struct heap_range *last, *other;
 };
 
 /* Told now and then how far a long piece of work is; an error that it returns ends the work, and is its error. */
@@ -81,9 +82,12 @@ static inline const unsigned char *heap_image_get(struct heap_image *image, uint
     const struct heap_range *range = image->last;
 
     if (address - range->start >= range->size) {
-        range = heap_image_find(image, address);
+        range = image->other;
+        if (address - range->start >= range->size)
+            range = heap_image_find(image, address);
         if (!range)
             return NULL;
+        image->other = image->last;
         image->last = range;
     }
     uint64_t at = address - range->start;
