@@ -25,10 +25,10 @@ class Point:
 
 
 def make(count):
-    """Of each 100 objects: records, rows of JSON, points, tuples as keys."""
+    """Of each 17 objects: a record, a row of JSON, a point, a tuple as a key."""
     gc.disable()
     kept, point = [], None
-    for number in range(1000, 1000 + count // 20):
+    for number in range(1000, 1000 + count // 17):
         point = Point(number, point if number % 100 else None)
         kept.append(Record(number))
         kept.append({"id": number, "name": "name %d" % number, "values": [number * 0.5, (number, "v%d" % number)]})
