@@ -176,16 +176,16 @@ static void follow_sure(struct heap *heap, uint64_t object)
     follow(heap, object, false);
 }
 
-/* Its neighbours in the collector's list. */
+/* Its neighbours in the collector's list. Those in blocks have their heads where the walk looks for them. */
 static void follow_links(struct heap *heap, uint64_t object)
 {
     uint64_t next = heap_image_u64(heap->image, object - 16) & ~UINT64_C(3);
 
     if (!next)
         return;
-    follow(heap, next + 16, false);
+    follow(heap, next + 16, true);
     if (!heap->report.collecting) /* which keeps counts there */
-        follow(heap, (heap_image_u64(heap->image, object - 8) & ~UINT64_C(3)) + 16, false);
+        follow(heap, (heap_image_u64(heap->image, object - 8) & ~UINT64_C(3)) + 16, true);
 }
 
 static void follow_object(struct heap *heap, uint64_t object, uint32_t type)
