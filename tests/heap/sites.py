@@ -34,9 +34,7 @@ def pins(python):
 
 
 def imports(python):
-    names = {IMPORTS[name] for name in pins(python) if name in IMPORTS}
-    # A debug build doesn't load extensions made for others; numpy alone has nothing but those.
-    return names - {"numpy"} if python.debug else names
+    return {IMPORTS[name] for name in pins(python) if name in IMPORTS}
 
 
 @contextlib.contextmanager
