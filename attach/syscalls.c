@@ -235,13 +235,31 @@ bool syscall_is_futex(long number)
     return number == SYS_futex;
 }
 
-bool syscall_is_signal_wait(long number)
-{
-#ifdef SYS_pause
-    if (number == SYS_pause)
-        return true;
+static const long syscall_repeated[] = {
+    /* reading and writing */
+    SYS_read, SYS_pread64, SYS_readv, SYS_preadv, SYS_preadv2, SYS_write, SYS_pwrite64, SYS_writev, SYS_pwritev,
+    SYS_pwritev2, SYS_sendfile, SYS_getrandom,
+    /* sockets */
+    SYS_accept, SYS_accept4, SYS_connect, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg,
+    /* waiting for what is ready, a time, a child */
+    SYS_pselect6, SYS_ppoll, SYS_epoll_pwait, SYS_nanosleep, SYS_clock_nanosleep, SYS_wait4, SYS_waitid,
+    /* files */
+    SYS_openat, SYS_flock, SYS_fcntl, SYS_fsync, SYS_fdatasync,
+#ifdef SYS_poll /* the architectures that have the old names too */
+    SYS_poll, SYS_select, SYS_epoll_wait, SYS_open,
 #endif
-    return number == SYS_rt_sigtimedwait || number == SYS_rt_sigsuspend;
+#ifdef SYS_epoll_pwait2
+    SYS_epoll_pwait2,
+#endif
+};
+
+bool syscall_is_repeated(long number)
+{
+    for (size_t i = 0; i < sizeof(syscall_repeated) / sizeof(syscall_repeated[0]); i++) {
+        if (syscall_repeated[i] == number)
+            return true;
+    }
+    return false;
 }
 
 #ifdef SYS_poll

@@ -13,8 +13,9 @@ const char *syscall_name(long number);
 /* Waits on a futex: a lock, a condition, the GIL. */
 bool syscall_is_futex(long number);
 
-/* Waits for a signal to the thread (pause, sigwait): who is woken by anything else has not got one. */
-bool syscall_is_signal_wait(long number);
+/* Does CPython 3.8 to 3.15 begin it again in all its own code when it returns EINTR, having looked at its
+ * signals (PEP 475)? Not ioctl(), close() or fork(), and none that isn't known. */
+bool syscall_is_repeated(long number);
 
 /* A call with a time-out that goes on after a stop shows as restart_syscall, with its own arguments:
  * the number of the call that it is by these, or `number` for any other. */

@@ -156,3 +156,24 @@ uint64_t tracee_release(struct tracee *tracee)
     tracee_set_policy(SCHED_OTHER);
     return held;
 }
+
+#define TRACEE_SIGNALS_MAX 32 /* of each queue: its own and the process's */
+
+bool tracee_awaits_signal(const struct tracee *tracee)
+{
+    siginfo_t queued[TRACEE_SIGNALS_MAX];
+    uint64_t mask;
+
+    if (ptrace(PTRACE_GETSIGMASK, tracee->tid, sizeof(mask), &mask) < 0)
+        return false;
+    for (uint32_t flags = 0; flags <= PTRACE_PEEKSIGINFO_SHARED; flags++) {
+        struct __ptrace_peeksiginfo_args arguments = {.off = 0, .flags = flags, .nr = TRACEE_SIGNALS_MAX};
+        long count = ptrace(PTRACE_PEEKSIGINFO, tracee->tid, &arguments, queued);
+
+        for (long i = 0; i < count; i++) {
+            if (!(mask >> (queued[i].si_signo - 1) & 1))
+                return true;
+        }
+    }
+    return false;
+}

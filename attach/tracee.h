@@ -35,6 +35,9 @@ struct error *tracee_stop(struct tracee *tracee, const struct process *process, 
  * long it was held in nanoseconds. */
 uint64_t tracee_release(struct tracee *tracee);
 
+/* Waits a signal for a held thread, which it doesn't block? It is delivered first of all when the thread is let go. */
+bool tracee_awaits_signal(const struct tracee *tracee);
+
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t tracee_clock(void);
 

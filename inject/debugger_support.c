@@ -165,8 +165,9 @@ struct error *debugger_find_armed(struct inject_request *request, bool *armed)
     return error;
 }
 
-static struct error *debugger_withdraw(struct inject_request *request, bool *taken)
+static struct error *debugger_withdraw(struct inject_stop *stop, bool *taken)
 {
+    struct inject_request *request = stop->request;
     bool armed;
     struct error *error = debugger_is_armed(request, &armed);
 

@@ -67,6 +67,7 @@ struct inject_options {
     const char *preamble;    /* lines put before it, or NULL */
     bool pass_channel;       /* make a socket pair in the target; else the preamble says where to connect */
     bool no_script_file;     /* the target can't open /proc/self/fd/N */
+    uint64_t deadline;       /* tracee_clock(): how long a target that is stopped (SIGSTOP) is waited for; 0: not */
     const char *script_path; /* the source lies in this file already, as the target names it; else NULL */
 };
 
@@ -144,6 +145,9 @@ struct error *inject_interpreter_runs(const struct inject_target *target, int64_
 struct error *inject_describe(const struct inject_target *target, const struct thread_state *thread, char *text,
                               size_t room) __attribute__((warn_unused_result));
 
+/* Is the request's thread blocked where it may stay, and not only waiting for the GIL? Looked at while it runs. */
+bool inject_is_blocked(const struct inject_request *request);
+
 /* Removes what one of us, killed between staging and posting, has left in the target; after
  * process_lock(). The rest (a request that was posted) removes itself. */
 struct error *inject_clear_leftovers(const struct inject_target *target, unsigned *cleared)
@@ -154,12 +158,14 @@ struct inject_interruption {
     struct address exception; /* the class to raise */
     struct address running;   /* a list, whose first item is `mark` while the script runs */
     struct address mark;
+    const char *file; /* as the script's own code calls its file */
 };
 
 /* Raises the exception in the thread that runs the script, at its next bytecode.
- * `raised` = false: the script was over, or the build doesn't allow it. */
-struct error *inject_interrupt(struct inject_request *request, const struct inject_interruption *at, bool *raised)
-    __attribute__((warn_unused_result));
+ * `raised` = false: the script was over or not begun yet, the thread didn't run the script's own code (but something
+ * that it calls, or a signal handler of the target's) and `anywhere` wasn't set, or the build doesn't allow it. */
+struct error *inject_interrupt(struct inject_request *request, const struct inject_interruption *at, bool anywhere,
+                               bool *raised) __attribute__((warn_unused_result));
 
 /* "eintr" and so on, as in JSON. */
 const char *inject_wake_name(enum inject_wake wake);

@@ -10,7 +10,7 @@ enum inject_block {
     BLOCK_NONE,      /* it runs */
     BLOCK_REPEATED,  /* in a call that Python repeats after EINTR, having looked at its signals (PEP 475) */
     BLOCK_LOCK,      /* waits for a lock of Python's: EINTR makes it run pending calls */
-    BLOCK_RESTARTED, /* in a call of Python's that must not return EINTR, but may be begun again (pause, sigwait) */
+    BLOCK_RESTARTED, /* in a call of Python's that must not return EINTR, but may be begun again (pause, sigwait, ioctl) */
     BLOCK_FOREIGN,   /* in somebody else's call */
 };
 
@@ -70,7 +70,7 @@ struct inject_method {
     /* With the thread stopped, and what it needs staged: posts. */
     struct error *(*post)(struct inject_stop *stop);
     /* With the thread stopped: takes the post back, or says that it was taken. */
-    struct error *(*withdraw)(struct inject_request *request, bool *taken);
+    struct error *(*withdraw)(struct inject_stop *stop, bool *taken);
 };
 
 extern const struct inject_method inject_debugger_support, inject_borrowed_call, inject_pending_call;
@@ -108,6 +108,10 @@ bool stage_is_script(const struct inject_request *request, int number);
 
 /* Is anything of it left? A descriptor is ours by its inode, the mapping by its content. */
 bool stage_is_left(const struct inject_request *request);
+bool stage_mapping_is_left(const struct inject_request *request);
+/* Does anything in the stopped thread's registers or near the top of its stack point into the mapping? Not where
+ * the stub neither runs on this thread nor is about to. */
+bool stage_is_referenced(const struct inject_stop *stop);
 /* Makes a stopped thread remove what is left. */
 struct error *stage_remove(struct inject_stop *stop) __attribute__((warn_unused_result));
 /* The step of a chain, before the one that posts a stub, with which the target takes it all over: from then

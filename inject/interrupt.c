@@ -6,8 +6,12 @@
  *
  * The agent keeps a list whose first item is a mark as long as the user's script runs,
  * and runs a few bytecodes of its own after that: an exception that is set while
- * the mark is there is raised in the script or in the agent, never in the target.
+ * the mark is there is raised in the script or in the agent, never in the target. But
+ * a signal handler of the target's may run on top of the script: so it is raised where the
+ * script's own code runs, as long as there is hope to find it there.
  */
+#include <string.h>
+
 #include "inject/internal.h"
 
 #define INTERRUPT_LIST_ITEMS 24 /* PyListObject.ob_item, with the GIL, 3.8 to 3.15 */
@@ -15,7 +19,7 @@
 
 struct interrupt_context {
     const struct inject_interruption *at;
-    bool raised;
+    bool anywhere, raised;
 };
 
 static struct error *interrupt_script_runs(const struct memory *memory, const struct inject_interruption *at,
@@ -54,27 +58,60 @@ static struct error *interrupt_add_reference(struct inject_request *request, str
     return memory_write(&target->process->memory, exception, &references, sizeof(references));
 }
 
-static struct error *interrupt_fire(struct inject_request *request)
+/* What makes the eval loop look: bits of the thread (3.13+), or a flag of all. */
+static struct error *interrupt_find_breaker(const struct inject_request *request, struct address *at, bool *bits)
 {
     const struct runtime *runtime = request->target->runtime;
     const struct layout *layout = &runtime->layout;
+
+    *bits = layout->thread_state.eval_breaker != OFF_NONE;
+    if (*bits)
+        *at = address_add(request->thread.address, layout->thread_state.eval_breaker);
+    else if (layout->runtime.eval_breaker != OFF_NONE)
+        *at = address_add(runtime->address, layout->runtime.eval_breaker);
+    else if (layout->interpreter.eval_breaker != OFF_NONE)
+        *at = address_add(request->thread.interpreter, layout->interpreter.eval_breaker);
+    else
+        return error_create(ERROR_UNSUPPORTED, NULL, "the eval breaker of this build wasn't found");
+    return NULL;
+}
+
+static struct error *interrupt_fire(struct inject_request *request)
+{
     const struct memory *memory = &request->target->process->memory;
-    const uint32_t one = 1;
+    struct address at;
+    uint8_t value;
+    bool bits;
+    struct error *error = interrupt_find_breaker(request, &at, &bits);
 
-    if (layout->thread_state.eval_breaker != OFF_NONE) {
-        struct address at = address_add(request->thread.address, layout->thread_state.eval_breaker);
-        uint8_t bits;
-        struct error *error = memory_read_u8(memory, at, &bits);
+    if (error || (error = memory_read_u8(memory, at, &value)))
+        return error;
+    value = bits ? (uint8_t)(value | EVAL_BREAKER_ASYNC_EXCEPTION) : 1;
+    return memory_write(memory, at, &value, sizeof(value));
+}
 
-        bits |= (uint8_t)EVAL_BREAKER_ASYNC_EXCEPTION;
-        return error ? error : memory_write(memory, at, &bits, sizeof(bits));
-    }
-    if (layout->runtime.eval_breaker != OFF_NONE)
-        return memory_write(memory, address_add(runtime->address, layout->runtime.eval_breaker), &one, sizeof(one));
-    if (layout->interpreter.eval_breaker != OFF_NONE)
-        return memory_write(memory, address_add(request->thread.interpreter, layout->interpreter.eval_breaker), &one,
-                            sizeof(one));
-    return error_create(ERROR_UNSUPPORTED, NULL, "the eval breaker of this build wasn't found");
+/* A signal's handler would run before the exception is raised, and get it. */
+static bool interrupt_awaits_handler(const struct inject_stop *stop)
+{
+    struct address at;
+    uint8_t value = 0;
+    bool bits;
+    struct error *error = interrupt_find_breaker(stop->request, &at, &bits);
+
+    if (!error)
+        error = memory_read_u8(&stop->request->target->process->memory, at, &value);
+    error_destroy(error);
+    return (bits ? value & EVAL_BREAKER_SIGNALS_PENDING : value) || tracee_awaits_signal(stop->tracee);
+}
+
+static bool interrupt_is_in_script(const struct inject_request *request, const struct inject_interruption *at)
+{
+    struct python_frame frame;
+    bool found;
+    struct error *error = runtime_read_top_frame(request->target->runtime, &request->thread, &frame, &found);
+
+    error_destroy(error);
+    return !error && found && !strcmp(frame.file, at->file);
 }
 
 static struct error *interrupt_stopped(struct inject_stop *stop, void *context)
@@ -90,6 +127,8 @@ static struct error *interrupt_stopped(struct inject_stop *stop, void *context)
 
     if (error || !runs)
         return error;
+    if (!interrupt->anywhere && (interrupt_awaits_handler(stop) || !interrupt_is_in_script(request, interrupt->at)))
+        return NULL;
     if ((error = memory_read_address(memory, slot, &pending)) || pending.value)
         return error;
     if ((error = interrupt_add_reference(request, interrupt->at->exception)) ||
@@ -99,9 +138,10 @@ static struct error *interrupt_stopped(struct inject_stop *stop, void *context)
     return interrupt_fire(request);
 }
 
-struct error *inject_interrupt(struct inject_request *request, const struct inject_interruption *at, bool *raised)
+struct error *inject_interrupt(struct inject_request *request, const struct inject_interruption *at, bool anywhere,
+                               bool *raised)
 {
-    struct interrupt_context context = {.at = at};
+    struct interrupt_context context = {.at = at, .anywhere = anywhere};
     struct error *error = NULL;
 
     *raised = false;

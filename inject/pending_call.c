@@ -72,11 +72,15 @@ static struct error *pending_check_room(const struct inject_request *request)
 static struct error *pending_post(struct inject_stop *stop)
 {
     struct inject_request *request = stop->request;
-    bool held;
-    struct error *error = runtime_read_pending_lock(request->target->runtime, &held);
+    const struct runtime *runtime = request->target->runtime;
+    bool held, finishing;
+    struct error *error = runtime_read_pending_lock(runtime, &held);
 
-    if (error)
+    if (error || (error = runtime_read_pending_finishing(runtime, &finishing)))
         return error;
+    if (finishing)
+        return error_create(ERROR_NO_SAFE_POINT, NULL, "process %d is shutting down, and CPython %s takes no pending calls then",
+                            request->target->process->pid, runtime->version);
     if (held) /* perhaps by this very thread */
         return error_create(ERROR_BUSY, NULL, "the pending-call queue is being changed");
     if ((error = pending_check_room(request)))
@@ -128,9 +132,10 @@ static struct error *pending_neutralize(struct inject_request *request, bool *fo
 }
 
 /* The main thread, the only one that takes entries, is stopped: an entry that
- * waits now was not taken. */
-static struct error *pending_withdraw(struct inject_request *request, bool *taken)
+ * waits now was not taken. One that neither waits nor runs was refused by a full queue. */
+static struct error *pending_withdraw(struct inject_stop *stop, bool *taken)
 {
+    struct inject_request *request = stop->request;
     bool found = false, held = false;
     struct error *error = runtime_read_pending_lock(request->target->runtime, &held);
 
@@ -138,7 +143,7 @@ static struct error *pending_withdraw(struct inject_request *request, bool *take
         return error_create(ERROR_BUSY, NULL, "the pending-call queue is being changed");
     if (!error)
         error = pending_neutralize(request, &found);
-    *taken = !found;
+    *taken = !found && (request->spoke || !stage_mapping_is_left(request) || stage_is_referenced(stop));
     return error;
 }
 
@@ -159,7 +164,7 @@ static bool borrowed_serves(const struct inject_stop *stop)
     if (stop->request->thread.interpreter_id != 0)
         return false;
     if (wake == INJECT_WAKE_NEVER || stop->holds_gil || runtime->finalizing || runtime->free_threaded ||
-        stop->borrow.blocked == ARCH_NOT_BLOCKED || !permit_stub_staging(stop) || syscall_is_futex(stop->borrow.blocked_number))
+        !permit_stub_staging(stop) || syscall_is_futex(stop->borrow.blocked_number))
         return false;
     switch (stop->block) {
     case BLOCK_REPEATED:
@@ -175,9 +180,10 @@ static bool borrowed_serves(const struct inject_stop *stop)
 
 static struct error *borrowed_post(struct inject_stop *stop)
 {
-    const struct arch_step steps[] = {
-        stage_posted_step(stop->request),
-        {.target = stage_stub_entry(stop->request, stub_borrowed).value, .own_signal_mask = true}};
+    /* A signal that a pause() waits for must not be handled before it. */
+    const struct arch_step steps[] = {stage_posted_step(stop->request),
+                                      {.target = stage_stub_entry(stop->request, stub_borrowed).value,
+                                       .own_signal_mask = !borrow_pauses(&stop->borrow)}};
 
     enum arch_resume resume = block_resume(stop);
 
@@ -186,9 +192,9 @@ static struct error *borrowed_post(struct inject_stop *stop)
 }
 
 /* It waits for the GIL, or runs. */
-static struct error *borrowed_withdraw(struct inject_request *request, bool *taken)
+static struct error *borrowed_withdraw(struct inject_stop *stop, bool *taken)
 {
-    (void)request;
+    (void)stop;
     *taken = true;
     return NULL;
 }

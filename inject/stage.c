@@ -31,6 +31,7 @@
 #define STAGE_MEMFD_CLOEXEC 1u
 #define STAGE_FIXED_NOREPLACE 0x100000
 #define STAGE_WAIT_MS 3000
+#define STAGE_STACK (1 << 20) /* bytes of it that are searched: more than the stub and the compiler use */
 #define STAGE_SOURCE_HEAD 512 /* room for the lines that stage_source() puts first */
 
 /* ------------------------------------------------------------ descriptors */
@@ -217,12 +218,45 @@ static void stage_nap(uint64_t waited)
     nanosleep(&nap, NULL);
 }
 
-static struct error *stage_wait(const struct inject_request *request, struct stage_results *results)
+/* By SIGSTOP, say. It does its steps when it goes on. */
+static bool stage_is_stopped(const struct process *process)
+{
+    struct process_status status;
+    struct error *error = process_read_status(process->pid, 0, &status);
+    bool stopped = !error && status.state == 'T';
+
+    error_destroy(error);
+    return stopped;
+}
+
+/* After so long: has the target ended, or no more time? */
+static struct error *stage_check_wait(const struct process *process, uint64_t start, uint64_t deadline)
+{
+    uint64_t now = tracee_clock();
+    bool late = now - start > STAGE_WAIT_MS * 1000000ULL;
+    struct error *error = process_check(process);
+
+    if (error || (!late && now < deadline))
+        return error;
+    if (stage_is_stopped(process)) {
+        if (now < deadline)
+            return NULL;
+        return error_create(ERROR_NO_SAFE_POINT, "let it go on first: kill -CONT the process; the next safepoint clears away "
+                            "what this one began", "process %d is stopped (SIGSTOP)", process->pid);
+    }
+    if (!late)
+        return NULL;
+    return error_create(ERROR_UNSUPPORTED, "it may be at a limit of its memory, or starved of processor time",
+                        "process %d did not map a page for us", process->pid);
+}
+
+static struct error *stage_wait(const struct inject_request *request, uint64_t deadline, struct stage_results *results)
 {
     const struct process *process = request->target->process;
-    uint64_t start = tracee_clock(), waited;
+    uint64_t start = tracee_clock();
 
-    while ((waited = tracee_clock() - start) < STAGE_WAIT_MS * 1000000ULL) {
+    while (true) {
+        uint64_t waited = tracee_clock() - start;
         struct error *error = memory_read(&process->memory, stage_results_at(request), results, sizeof(*results));
 
         if (error && error_code(error) != ERROR_FAULT)
@@ -230,12 +264,10 @@ static struct error *stage_wait(const struct inject_request *request, struct sta
         if (!error && (results->done[0] || results->done[1]))
             return NULL;
         error_destroy(error); /* not mapped yet */
-        if (waited > 50000000 && (error = process_check(process)))
+        if (waited > 50000000 && (error = stage_check_wait(process, start, deadline)))
             return error;
         stage_nap(waited);
     }
-    return error_create(ERROR_UNSUPPORTED, "it may be at a limit of its memory, or starved of processor time",
-                        "process %d did not map a page for us", process->pid);
 }
 
 /* The agent's source, headed by what it must know: the channel with its inode, and
@@ -343,20 +375,61 @@ static struct error *stage_write_stub(struct inject_request *request, const stru
     return error;
 }
 
+/* What a chain that wasn't done to its end has made after all. */
+static void stage_find_made(struct inject_request *request)
+{
+    struct stage_results results;
+    struct error *error =
+        memory_read(&request->target->process->memory, stage_results_at(request), &results, sizeof(results));
+
+    if (!error && results.pair[0] != results.pair[1]) {
+        request->ours = stage_descriptor(request, results.pair[0]);
+        request->theirs = stage_descriptor(request, results.pair[1]);
+    }
+    error_destroy(error);
+    int number = stage_find_script(request);
+    if (number >= 0)
+        request->script = stage_descriptor(request, number);
+}
+
 struct error *stage_finish(struct inject_request *request, const struct inject_options *options,
                            enum inject_staging staging)
 {
     struct stage_results results;
-    struct error *error = stage_wait(request, &results);
+    struct error *error = stage_wait(request, options->deadline, &results);
 
-    if (!error && options->pass_channel)
-        error = stage_take_channel(request, &results);
-    if (error)
+    if (error) {
+        stage_find_made(request);
+        return error;
+    }
+    if (options->pass_channel && (error = stage_take_channel(request, &results)))
         return error;
     return staging == STAGING_STUB ? stage_write_stub(request, options) : stage_write_script(request, options);
 }
 
 /* -------------------------------------------------------------- the stub */
+
+bool stage_is_referenced(const struct inject_stop *stop)
+{
+    const struct inject_request *request = stop->request;
+    struct address stack = address_of(arch_native.stack_pointer(&stop->borrow.state));
+    const struct map *map = maps_find(request->target->maps, stack);
+    size_t size = map ? map->end.value - stack.value : 0;
+    bool found = false;
+
+    size = (size < STAGE_STACK ? size : STAGE_STACK) / sizeof(uint64_t) * sizeof(uint64_t);
+    scoped_free uint64_t *words = malloc(sizeof(stop->borrow.state.registers) + size);
+    struct error *error = words && size ? memory_read(&request->target->process->memory, stack, words, size)
+                                        : error_create(ERROR_SYSTEM, NULL, "no stack");
+    if (error) {
+        error_destroy(error);
+        return true; /* for all we know */
+    }
+    memcpy(words + size / sizeof(uint64_t), stop->borrow.state.registers, sizeof(stop->borrow.state.registers));
+    for (size_t i = 0; !found && i < (size + sizeof(stop->borrow.state.registers)) / sizeof(uint64_t); i++)
+        found = words[i] - request->mapping.value < request->mapping_size;
+    return found;
+}
 
 struct address stage_stub_entry(const struct inject_request *request, const unsigned char *entry)
 {
@@ -365,24 +438,45 @@ struct address stage_stub_entry(const struct inject_request *request, const unsi
 
 /* ------------------------------------------------------------------ removal */
 
-/* Recognised by what we put there: the stub's code, or the results. */
-static bool stage_mapping_is_left(const struct inject_request *request)
+/* An anonymous mapping of ours begins there, at a place that nobody else has drawn by lot. */
+static bool stage_is_mapped(const struct inject_request *request, struct address at)
 {
-    const struct memory *memory = &request->target->process->memory;
+    struct maps maps;
+    struct error *error = maps_read(&maps, request->target->process->pid);
+    const struct map *map = error ? NULL : maps_find(&maps, at);
+    bool mapped = map && map->start.value == at.value && !map->inode && !map->path[0];
+
+    if (!error)
+        maps_deinit(&maps);
+    error_destroy(error);
+    return mapped;
+}
+
+static bool stage_stub_is_left(const struct inject_request *request)
+{
     size_t skip = sizeof(struct stub_header);
     unsigned char code[64];
+
+    if (!request->stub_written)
+        return stage_is_mapped(request, request->mapping);
+    struct error *error =
+        memory_read(&request->target->process->memory, address_add(request->mapping, skip), code, sizeof(code));
+    error_destroy(error);
+    return !error && !memcmp(code, stub_image + skip, sizeof(code));
+}
+
+bool stage_mapping_is_left(const struct inject_request *request)
+{
     struct stage_results results;
-    struct error *error;
 
     if (!request->mapping.value)
         return false;
-    error = request->stub_written ? memory_read(memory, address_add(request->mapping, skip), code, sizeof(code))
-                                  : memory_read(memory, stage_results_at(request), &results, sizeof(results));
-    if (error) {
-        error_destroy(error);
-        return false;
-    }
-    return request->stub_written ? !memcmp(code, stub_image + skip, sizeof(code)) : results.done[0] || results.done[1];
+    if (request->stub_size && stage_stub_is_left(request))
+        return true;
+    struct error *error =
+        memory_read(&request->target->process->memory, stage_results_at(request), &results, sizeof(results));
+    error_destroy(error);
+    return !error && (results.done[0] || results.done[1] || stage_is_mapped(request, stage_results_at(request)));
 }
 
 bool stage_is_left(const struct inject_request *request)
@@ -408,5 +502,7 @@ struct error *stage_remove(struct inject_stop *stop)
                                                 .target = (uint64_t)arch_native.nr.close,
                                                 .arguments = {(uint64_t)descriptors[i]->number}};
     }
-    return count ? borrow_chain(&stop->borrow, steps, count, ARCH_RESUME_SAME) : NULL;
+    /* What is repeated anyhow is woken: a signal may have been handled just before it is begun again. */
+    return count ? borrow_chain(&stop->borrow, steps, count,
+                                block_is_repeated(stop) ? ARCH_RESUME_EINTR : ARCH_RESUME_SAME) : NULL;
 }

@@ -39,6 +39,7 @@
 #define LAYOUT_SUPPORTED           "CPython 3.8 to 3.15"
 
 /* The bits of a thread state's eval_breaker, 3.13+. */
+#define EVAL_BREAKER_SIGNALS_PENDING (UINT64_C(1) << 1)
 #define EVAL_BREAKER_CALLS_TO_DO     (UINT64_C(1) << 2)
 #define EVAL_BREAKER_ASYNC_EXCEPTION (UINT64_C(1) << 3)
 #define EVAL_BREAKER_PLEASE_STOP     (UINT64_C(1) << 5)
@@ -111,6 +112,7 @@ struct layout {
     } debugger_support;
 
     struct {                  /* struct _pending_calls, from its own start */
+        uint32_t finishing;   /* 3.8: int, no more are taken */
         uint32_t lock;        /* 3.8-3.12: sem_t *, value 1 when free */
         uint32_t mutex;       /* 3.13+: PyMutex, bit 0 when locked */
         uint32_t calls_to_do; /* int: 3.8-3.12 a flag, 3.13+ npending, their number */

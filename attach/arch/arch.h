@@ -36,6 +36,7 @@ enum arch_blocked {
     ARCH_NOT_BLOCKED,    /* user code, or a system call that has its result */
     ARCH_INTERRUPTED,    /* a call that has just returned EINTR, as epoll_wait does when stopped */
     ARCH_RESTARTS,       /* a call that the kernel would begin again with the same arguments */
+    ARCH_RESTARTS_HIDDEN, /* the same, and its caller never sees EINTR, as of fork(): it isn't blocked for long */
     ARCH_RESTARTS_BLOCK, /* a call with a time-out, which the kernel would go on with from a
                             restart block that our frame destroys: it can only end with EINTR */
 };
@@ -43,7 +44,7 @@ enum arch_blocked {
 /* How an interrupted system call goes on when the frame restores the thread. */
 enum arch_resume {
     ARCH_RESUME_SAME,  /* as if nothing had been (EINTR for ARCH_RESTARTS_BLOCK) */
-    ARCH_RESUME_EINTR, /* it returns EINTR: what wakes a caller that looks at its signals */
+    ARCH_RESUME_EINTR, /* it returns EINTR: what wakes a caller that looks at its signals (ARCH_RESTARTS_HIDDEN: as SAME) */
 };
 
 struct arch_code {
@@ -53,6 +54,7 @@ struct arch_code {
 
 struct arch_syscall_numbers {
     long mmap, munmap, close, socketpair, memfd_create, clock_gettime;
+    long rt_sigsuspend, pause; /* pause -1: there is none */
 };
 
 /* One thing that a borrowed thread is made to do. */
@@ -104,6 +106,7 @@ struct arch {
      * multiple of 16 long.
      */
     uint64_t frame_skew;
+    uint64_t frame_mask, frame_stack; /* where the signal mask and the stack pointer are in it */
     size_t step_size;
     size_t (*frame_size)(const struct arch_state *state); /* at most, with alignment */
     void (*build_frame)(const struct arch_state *state, struct address at, const struct arch_places *places,

@@ -20,6 +20,7 @@
 #include <cpuid.h>
 #include <elf.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -138,8 +139,9 @@ static enum arch_blocked x86_blocked(const struct arch_state *state, long *numbe
     switch ((int64_t)r->rax) {
     case -EINTR:
         return ARCH_INTERRUPTED;
-    case X86_KERNEL_ERESTARTSYS:
     case X86_KERNEL_ERESTARTNOINTR:
+        return ARCH_RESTARTS_HIDDEN;
+    case X86_KERNEL_ERESTARTSYS:
     case X86_KERNEL_ERESTARTNOHAND:
         return ARCH_RESTARTS;
     case X86_KERNEL_ERESTART_RESTARTBLOCK:
@@ -238,12 +240,13 @@ static void x86_resume(const struct arch_state *state, enum arch_resume resume, 
     case ARCH_INTERRUPTED:
         return;
     case ARCH_RESTARTS:
-        if (resume == ARCH_RESUME_SAME) {
-            context->ip -= arch_native.syscall_length;
-            context->ax = (uint64_t)number;
-            return;
-        }
-        break;
+        if (resume == ARCH_RESUME_EINTR)
+            break;
+        /* fall through */
+    case ARCH_RESTARTS_HIDDEN:
+        context->ip -= arch_native.syscall_length;
+        context->ax = (uint64_t)number;
+        return;
     case ARCH_RESTARTS_BLOCK:
         break;
     }
@@ -334,7 +337,8 @@ const struct arch arch_native = {
     .syscall_length = 2,
     .syscall_code = {x86_syscall_code, sizeof(x86_syscall_code)},
     .sigreturn_code = {x86_sigreturn_code, sizeof(x86_sigreturn_code)},
-    .nr = {.mmap = 9, .munmap = 11, .close = 3, .socketpair = 53, .memfd_create = 319, .clock_gettime = 228},
+    .nr = {.mmap = 9, .munmap = 11, .close = 3, .socketpair = 53, .memfd_create = 319, .clock_gettime = 228,
+           .rt_sigsuspend = 130, .pause = 34},
     .prepare = x86_prepare,
     .read_state = x86_read_state,
     .stack_pointer = x86_stack_pointer,
@@ -343,6 +347,8 @@ const struct arch arch_native = {
     .follows_call = x86_follows_call,
     .blocked = x86_blocked,
     .frame_skew = 8,
+    .frame_mask = offsetof(struct x86_frame, uc_sigmask),
+    .frame_stack = offsetof(struct x86_frame, context.sp),
     .frame_size = x86_frame_size,
     .step_size = sizeof(struct x86_frame),
     .build_frame = x86_build_frame,

@@ -24,7 +24,7 @@ CLASSES = {
     "function": ([None], r"no safe point"),
     "alloc": (["ENOMEM"], r"out of memory|temporary file|C library|CPython"),
     "socket": (["EMFILE", "EPIPE"], r"descriptor|channel|socket|send|without an answer|kernel"),
-    "file": (["EACCES", "EMFILE", "EINTR"], r"open|read|can't|list|C library|Python"),
+    "file": (["EACCES", "EMFILE", "EINTR"], r"open|read|can't|list|C library|Python|doesn't show|refuses"),
 }
 # 70 (our own bug) and a death by a signal are failures of their own (conftest.Running).
 STATUSES = {0, 3, 4, 5, 6, 8}
@@ -64,7 +64,7 @@ class Faulty:
     def __init__(self, target, directory):
         self.target = target
         self.log = os.path.join(directory, "log")
-        target.do("COUNT = []")
+        target.do("COUNT = []; import _socket")  # what the private directory needs
         safepoint("exec", target.pid, "-e", "1").expect(0)
         self.state = self.look()
 
