@@ -95,13 +95,17 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS) -lcmocka
 
+# What the live tests of the freeze run.
+$(BUILD)/freeze: tests/freeze/freeze.c $(LIBRARY_OBJECTS) $(BUILD)/flags
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
+
 # Every source compiled and nothing linked (lint).
 .PHONY: objects
 objects: $(OBJECTS)
 
 ## check: unit tests, then live tests on every Python found (makes build/sid first)
 .PHONY: check
-check: build/deps-check.stamp $(BUILD)/safepoint unit sid faults
+check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/freeze unit sid faults
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(JOBS) $(PYTEST_ARGS)
 
 ## support: how each kind of blocked target is served on every Python found, written to docs/support.md
