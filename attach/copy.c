@@ -18,7 +18,7 @@
 #define COPY_VECTORS 512            /* runs read by one call */
 /* A mapping larger than that is address space, not memory; what is in it is read from the target. */
 #define COPY_MAP_MAX ((uint64_t)256 << 30)
-#define COPY_SLACK ((size_t)32 << 20)
+#define COPY_SLACK ((size_t)8 << 20)
 #define COPY_PAGEMAP_ENTRIES 32768
 /* /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst) */
 #define COPY_PAGE_PRESENT (UINT64_C(3) << 62) /* or swapped out */

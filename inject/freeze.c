@@ -370,6 +370,8 @@ static void freeze_explain(struct freezing *freezing)
     struct freeze *freeze = freezing->freeze;
     char doing[192] = "";
 
+    struct error *torn = freeze_refresh(freezing);
+    error_destroy(torn);
     for (size_t i = 0; i < freezing->count; i++) {
         const struct thread_state *thread = &freezing->threads[i];
 
@@ -507,12 +509,12 @@ struct error *freeze_open(struct freeze *freeze, const struct inject_target *tar
 
     *freeze = (struct freeze){.target = target, .wake = options->wake, .way = FREEZE_LIVE};
     freezing.target.maps = &freezing.maps;
-    freezing.deadline = tracee_clock() + (uint64_t)options->timeout_ms * FREEZE_MILLISECOND;
     struct error *error = NULL;
     if (options->no_pause) {
         snprintf(freeze->why, sizeof(freeze->why), "the process runs while it is read");
         snprintf(freeze->refused, sizeof(freeze->refused), "--no-pause");
     } else if (!(error = freeze_choose_way(&freezing))) {
+        freezing.deadline = tracee_clock() + (uint64_t)options->timeout_ms * FREEZE_MILLISECOND;
         error = freeze_rounds(&freezing);
     }
     maps_deinit(&freezing.maps);

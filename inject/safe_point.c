@@ -141,12 +141,14 @@ static struct error *point_post_borrowed(struct safe_point *point, struct inject
     return borrow_chain(&stop->borrow, steps, 3, ARCH_RESUME_SAME);
 }
 
-/* The guards of the borrowed call: in a system call of Python's own that isn't a futex, where the GIL was given up. */
+/* The guards of the borrowed call: in a system call of Python's own (or, by consent, somebody else's) that isn't a futex,
+ * where the GIL was given up. */
 static bool point_may_borrow(const struct inject_stop *stop)
 {
     return stop->request->thread.interpreter_id == 0 && !stop->holds_gil &&
            stop->borrow.blocked != ARCH_NOT_BLOCKED && !syscall_is_futex(stop->borrow.blocked_number) &&
-           (stop->block == BLOCK_REPEATED || stop->block == BLOCK_RESTARTED);
+           (stop->block == BLOCK_REPEATED || stop->block == BLOCK_RESTARTED ||
+            (stop->block == BLOCK_FOREIGN && stop->options->wake == INJECT_WAKE_FORCE));
 }
 
 static struct error *point_post_stopped(struct safe_point *point, struct inject_stop *stop)

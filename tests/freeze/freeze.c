@@ -5,7 +5,7 @@
  *
  *   count ADDRESS        a 64-bit number that the target changes: read before and after `hold`
  *   pattern ADDRESS:SIZE bytes that the target sets as a whole: is one byte unlike the first?
- *   hold MS              how long the freeze is kept
+ *   hold MS              how long the freeze is kept, at least: until the number has changed, too (but for 10 s)
  *   timeout MS, wake never|auto, fork no, pause no, room BYTES|cgroup
  */
 #include <inttypes.h>
@@ -96,9 +96,14 @@ static struct error *see(const struct look *look, const struct freeze *freeze, s
         (error = memory_read_u64(live, address_of(look->count_at), &seen->live_first)))
         return error;
     nap(look->hold_ms);
-    if ((error = memory_read_u64(frozen, address_of(look->count_at), &seen->second)))
-        return error;
-    return memory_read_u64(live, address_of(look->count_at), &seen->live_second);
+    for (int i = 0; look->hold_ms && i < 2000; i++) {
+        if ((error = memory_read_u64(live, address_of(look->count_at), &seen->live_second)))
+            return error;
+        if (seen->live_second != seen->live_first)
+            break;
+        nap(5);
+    }
+    return memory_read_u64(frozen, address_of(look->count_at), &seen->second);
 }
 
 static void print_text(const char *name, const char *text)
