@@ -190,6 +190,11 @@ format: build/deps-lint.stamp
 bench: build/deps-bench.stamp $(BUILD)/safepoint sid
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/bench.py
 
+## bench-freeze: a target's pause for a freeze of its memory, and what writing to it costs afterwards, by its size
+.PHONY: bench-freeze
+bench-freeze: $(BUILD)/safepoint $(BUILD)/freeze
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/freeze.py
+
 ## demo: starts a small leaking service, attaches, runs a script in it, shows its statistics, ends it
 .PHONY: demo
 demo: build/deps-demo.stamp $(BUILD)/safepoint

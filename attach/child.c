@@ -207,13 +207,22 @@ static int child_read_mark(pid_t pid)
     return score;
 }
 
+/* Dead, or marked: then it is dying, killed with its maker. */
 static bool child_is_ours(pid_t pid)
 {
     long exit_signal, exit_code;
     char state;
 
-    return child_read_stat(pid, &state, &exit_signal, &exit_code) && state == 'Z' && exit_signal == 0 &&
-           (child_read_mark(pid) == CHILD_OOM_SCORE || exit_code == CHILD_EXIT_CODE << 8);
+    return child_read_stat(pid, &state, &exit_signal, &exit_code) && exit_signal == 0 &&
+           (child_read_mark(pid) == CHILD_OOM_SCORE || (state == 'Z' && exit_code == CHILD_EXIT_CODE << 8));
+}
+
+bool child_is_dead(const struct child_left *left)
+{
+    long exit_signal, exit_code;
+    char state;
+
+    return child_is_left(left) && child_read_stat(left->pid, &state, &exit_signal, &exit_code) && state == 'Z';
 }
 
 static bool child_describe(pid_t pid, struct child_left *left)

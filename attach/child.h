@@ -46,16 +46,17 @@ struct error *child_park(struct child *child) __attribute__((warn_unused_result)
 /* Kills it. It is a zombie of the target's then. None: nothing happens. */
 void child_kill(struct child *child);
 
-/* A zombie of the target's that was a child of ours. */
+/* A zombie of the target's that was a child of ours, or is about to be one. */
 struct child_left {
     pid_t pid, inner; /* as we and as the target call it */
     uint64_t start_time;
 };
-/* Is it there still? */
+/* Is it there still? As a zombie, which can be removed? */
 bool child_is_left(const struct child_left *left);
+bool child_is_dead(const struct child_left *left);
 /* Describes a killed child; false: it is gone. */
 bool child_describe_left(const struct child *child, struct child_left *left);
-/* What killed ones of us have left with the target: at most `room` of them. Returns how many. */
+/* What killed ones of us have left with the target (nobody else may be at work on it): at most `room` of them. Returns how many. */
 size_t child_list_left(const struct process *process, struct child_left *list, size_t room);
 /* The step by which a thread of the target removes it. */
 struct arch_step child_wait_step(const struct child_left *left);

@@ -189,8 +189,10 @@ struct error *tracee_stop(struct tracee *tracee, const struct process *process, 
 
 uint64_t tracee_release(struct tracee *tracee)
 {
-    if (!tracee->stopped)
+    if (!tracee->stopped) {
+        tracee_set_policy(SCHED_OTHER);
         return 0;
+    }
     /* A thread that stays held is harmed: once more, whatever it was. */
     if (ptrace(PTRACE_DETACH, tracee->tid, 0, 0) < 0 && errno != ESRCH)
         ptrace(PTRACE_DETACH, tracee->tid, 0, 0);

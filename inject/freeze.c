@@ -300,6 +300,7 @@ static struct error *freeze_at_thread(struct freezing *freezing, const struct th
         error = safe_point_withdraw(&point, &reached);
     if (!error && reached)
         return freeze_take_at(freezing, &point, taken);
+    tracee_release(&point.tracee); /* after an error; otherwise it is let go already */
     return error;
 }
 
@@ -602,6 +603,10 @@ static struct error *freeze_remove(const struct freeze *freeze, const struct chi
             return error_create(ERROR_BUSY, "it goes when safepoint is used again while a thread of it can be borrowed",
                                 "a zombie of ours, %d, stays with process %d: none of its threads can be borrowed just now",
                                 left->pid, process->pid);
+        if (!child_is_dead(left)) { /* it has much memory to give back first */
+            freeze_nap(1000);
+            continue;
+        }
         struct error *error = maps_read(&maps, process->pid);
         if (error)
             return error;

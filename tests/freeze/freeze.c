@@ -7,8 +7,10 @@
  *   pattern ADDRESS:SIZE bytes that the target sets as a whole: is one byte unlike the first?
  *   hold MS              how long the freeze is kept, at least: until the number has changed, too (but for 10 s)
  *   timeout MS, wake never|auto, fork no, pause no, room BYTES|cgroup
+ * SIGINT ends it while it waits for a safe point.
  */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +32,18 @@ struct seen {
     uint64_t first, second, live_first, live_second;
     bool uniform;
 };
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number)
+{
+    interrupted = number;
+}
+
+static bool is_interrupted(void)
+{
+    return interrupted;
+}
 
 static void parse(struct look *look, const char *name, const char *value)
 {
@@ -191,8 +205,9 @@ static struct error *look_at(struct look *look)
 int main(int argc, char **argv)
 {
     struct look look = {.pid = argc > 1 ? atoi(argv[1]) : 0,
-                        .options = {.timeout_ms = 5000, .memory_room = UINT64_MAX}};
+                        .options = {.timeout_ms = 5000, .memory_room = UINT64_MAX, .cancelled = is_interrupted}};
 
+    signal(SIGINT, interrupt);
     for (int i = 2; i + 1 < argc; i += 2)
         parse(&look, argv[i], argv[i + 1]);
     struct error *error = look_at(&look);

@@ -130,6 +130,45 @@ def test_stopped(python):
         target.end = lambda: None
 
 
+def test_interrupted(python):
+    """While there is no safe point: everything is undone."""
+    with target_running(python, "stuck") as target:
+        with subprocess.Popen([FREEZE, str(target.pid), "timeout", "60000"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as popen:
+            end = time.monotonic() + PATIENCE
+            while not target.tracer():  # it waits for the main thread
+                assert time.monotonic() < end and popen.poll() is None
+                time.sleep(0.001)
+            popen.send_signal(signal.SIGINT)
+            answer = json.loads(popen.stdout.read())
+            assert popen.wait(PATIENCE) == 130 and answer["error"] == "INTERRUPTED", answer
+        assert target.tracer() == 0 and children(target.pid) == []
+
+
+OWN_GIL = """
+import threading
+import %s as interpreters
+ID = %s
+RUNNING = threading.Thread(target=interpreters.%s, args=(ID, "x = 1\\nwhile x: pass"), daemon=True)
+RUNNING.start()
+"""
+
+
+def test_another_gil(python):
+    """An interpreter with a GIL of its own (3.12+) that runs is at no safe point of ours: that is said."""
+    words = {(3, 12): ("_xxsubinterpreters", "interpreters.create(isolated=True)", "run_string"),
+             (3, 13): ("_interpreters", "interpreters.create()", "run_string")}
+    if python.minor < (3, 12):
+        pytest.skip("one GIL for all of its interpreters")
+    with target_running(python, "busy") as target:
+        target.do(OWN_GIL % words[min(python.minor, (3, 13))])
+        time.sleep(0.3)  # until it runs; when it doesn't yet, the answer is another
+        answers = [freeze(target) for _ in range(5)]
+        assert any(not answer["at_safe_point"] and "GIL of its own" in answer["why"] for answer in answers), answers
+        assert all(answer["way"] == "child" for answer in answers)
+        target.kill()
+        target.end = lambda: None
+
+
 # ---------------------------------------------------------------- blocked in every way
 
 
