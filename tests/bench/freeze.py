@@ -2,8 +2,11 @@
 """`make bench-freeze`: how long a target stands still for a freeze of its memory, from 10^5 to 10^7 objects; what it costs the
 target afterwards to write to its pages while the child lives; and how much memory the child takes.
 
-Medians of some runs. `gap`: the longest time in which a loop of the target's own did not come round, by its own clock, less
-what it is without a freeze: what the target sees of the pause.
+Medians of some runs, the target's RSS first. Pauses as safepoint measures them, of a target that waits (idle) and of one that
+works (busy); `gap` is the longest time in which a loop of the target's own did not come round, by its own clock (what else took
+the processor away from it counts too). `copied`: by a copy in our memory instead of a child. `walk`: how long the target takes to
+write to all of its pages (each object's reference count), alone and while a child lives, which then has the old pages for
+itself (`child`); `tables`: the child's page tables, which it takes in any case.
 """
 import json
 import os
