@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
 
@@ -128,6 +129,29 @@ def test_stopped(python):
         assert target.hear()["seen"] == [signal.SIGCONT]
         assert target.wait() == 0
         target.end = lambda: None
+
+
+def test_what_it_closes_is_closed(python):
+    """The child holds no descriptor of the target's: a peer sees the end at once."""
+    with socket.create_server(("127.0.0.1", 0)) as server, target_running(python, "idle") as target:
+        target.do("import socket\nCONNECTION = socket.create_connection(('127.0.0.1', %d))" % server.getsockname()[1])
+        peer = server.accept()[0]
+        with peer, subprocess.Popen([FREEZE, str(target.pid), "hold", "60000"], stdin=subprocess.DEVNULL) as popen:
+            until_it_has_a_child(target, popen)
+            target.do("CONNECTION.close()")
+            peer.settimeout(PATIENCE)
+            assert peer.recv(1) == b"" and popen.poll() is None
+            popen.kill()
+        assert freeze(target)["cleared"] == 1
+
+
+def until_it_has_a_child(target, popen):
+    """The freeze is taken."""
+    end = time.monotonic() + PATIENCE
+    while not children(target.pid):
+        assert time.monotonic() < end and popen.poll() is None
+        time.sleep(0.005)
+    time.sleep(0.05)
 
 
 def test_interrupted(python):
@@ -429,11 +453,7 @@ def test_zombies_are_cleared(python):
     with frozen(python, "busy") as target:
         with open(os.devnull, "w") as nowhere:
             popen = subprocess.Popen([FREEZE, str(target.pid), "hold", "20000"], stdin=subprocess.DEVNULL, stdout=nowhere)
-        end = time.monotonic() + PATIENCE
-        while not children(target.pid):
-            assert time.monotonic() < end and popen.poll() is None
-            time.sleep(0.005)
-        time.sleep(0.05)
+        until_it_has_a_child(target, popen)
         popen.kill()
         popen.wait()
         check_only_dead(target)
