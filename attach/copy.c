@@ -22,6 +22,7 @@
 #define COPY_PAGEMAP_ENTRIES 32768
 /* /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst) */
 #define COPY_PAGE_PRESENT (UINT64_C(3) << 62) /* or swapped out */
+#define COPY_PAGE_GUARD (UINT64_C(1) << 58)   /* of MADV_GUARD_INSTALL, also marked as swapped out; Linux 6.15 */
 
 /* ---------------------------------------------------------- what is to be copied */
 
@@ -66,7 +67,7 @@ static struct error *copy_add_map(struct copy *copy, int pagemap, const struct m
             return error_create(ERROR_UNSUPPORTED, NULL, "the kernel doesn't tell what pages process %d has",
                                 copy->process->pid);
         for (size_t i = 0; i < (size_t)got / sizeof(*entries) && !error; i++, at += COPY_PAGE) {
-            if (entries[i] & COPY_PAGE_PRESENT)
+            if ((entries[i] & COPY_PAGE_PRESENT) && !(entries[i] & COPY_PAGE_GUARD))
                 error = copy_add_page(copy, at, used);
         }
     }
@@ -152,8 +153,12 @@ static int copy_read_some(const struct copy *copy, uint64_t *from, uint64_t to)
     }
     struct iovec local = {copy->bytes + *from, at - *from};
     ssize_t got = process_vm_readv(copy->process->pid, &local, 1, remote, count, 0);
-    if (got <= 0)
-        return got ? errno : EFAULT;
+    if (got < 0 && errno != EFAULT)
+        return errno;
+    if (got <= 0) { /* a page that not even the target could read: a guard of Linux 6.13, one with a hardware error */
+        got = COPY_PAGE;
+        memset(copy->bytes + *from, 0, COPY_PAGE);
+    }
     *from += (uint64_t)got;
     return 0;
 }

@@ -95,9 +95,23 @@ def test_without_a_pause(python, situation):
         assert answer["why"] and answer["frozen"][1] > answer["frozen"][0]
 
 
+def until_it_computes(target):
+    """Until it is well inside of its long call in C."""
+    end, first = time.monotonic() + PATIENCE, None
+    while True:
+        with open("/proc/%d/schedstat" % target.pid) as file:
+            used = int(file.read().split()[0])
+        first = used if first is None else first
+        if used - first > 100e6:
+            return
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_as_it_is(python):
     """C code that holds the GIL for good: stopped at the deadline where it is, and that is said."""
     with target_running(python, "stuck") as target:
+        until_it_computes(target)
         for words, way in (((), "child"), (("fork", "no"), "copy")):
             answer = freeze(target, "timeout", 200, *words)
             check(answer, way, moves=False, safe=False)
@@ -157,6 +171,7 @@ def until_it_has_a_child(target, popen):
 def test_interrupted(python):
     """While there is no safe point: everything is undone."""
     with target_running(python, "stuck") as target:
+        until_it_computes(target)
         with subprocess.Popen([FREEZE, str(target.pid), "timeout", "60000"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as popen:
             end = time.monotonic() + PATIENCE
             while not target.tracer():  # it waits for the main thread
