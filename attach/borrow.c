@@ -97,12 +97,34 @@ static bool borrow_is_system_code(const struct map *map)
     return borrow_is_libc(map) || !strncmp(name, "libpthread", 10) || !strncmp(name, "ld-", 3) || name[0] == '[';
 }
 
+bool borrow_pauses(const struct borrow *borrow)
+{
+    return borrow->blocked == ARCH_RESTARTS && borrow->blocked_number == arch_native.nr.pause;
+}
+
+/* In the rt_sigsuspend() that stands for a pause(), the caller's stack is where our frame says. */
+static struct address borrow_callers_stack(const struct borrow *borrow)
+{
+    struct address stack = address_of(arch_native.stack_pointer(&borrow->state));
+    uint64_t callers;
+
+    if (borrow->blocked_number != arch_native.nr.rt_sigsuspend ||
+        borrow->blocked_arguments[0] != stack.value + arch_native.frame_mask)
+        return stack;
+    struct error *error =
+        memory_read_u64(&borrow->process->memory, address_add(stack, arch_native.frame_stack), &callers);
+    if (!error)
+        return address_of(callers);
+    error_destroy(error);
+    return stack;
+}
+
 size_t borrow_find_callers(const struct borrow *borrow, const struct maps *maps, const struct map **callers,
                            size_t room)
 {
     uint64_t words[BORROW_CALLER_WORDS];
     unsigned char before[8];
-    struct address stack = address_of(arch_native.stack_pointer(&borrow->state));
+    struct address stack = borrow_callers_stack(borrow);
     const struct memory *memory = &borrow->process->memory;
     struct error *error = memory_read(memory, stack, words, sizeof(words));
     size_t count = 0;
@@ -281,8 +303,8 @@ static void borrow_point_back(const struct borrow *borrow)
     ptrace(PTRACE_SETREGSET, borrow->tracee->tid, NT_PRSTATUS, &registers);
 }
 
-struct error *borrow_chain(struct borrow *borrow, const struct arch_step *steps, size_t count,
-                           enum arch_resume resume)
+static struct error *borrow_lay(struct borrow *borrow, const struct arch_step *steps, size_t count,
+                                enum arch_resume resume)
 {
     size_t below = (count - 1) * arch_native.step_size, size = below + arch_native.frame_size(&borrow->state);
     struct address first = address_of(borrow->frame.value - below);
@@ -291,7 +313,7 @@ struct error *borrow_chain(struct borrow *borrow, const struct arch_step *steps,
     scoped_free unsigned char *bytes = malloc(size);
     struct error *error;
 
-    if (!bytes || count > BORROW_STEPS_MAX)
+    if (!bytes)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for a frame");
     if ((error = borrow_check_steps(borrow, steps, count)))
         return error;
@@ -305,4 +327,23 @@ struct error *borrow_chain(struct borrow *borrow, const struct arch_step *steps,
         borrow_point_back(borrow);
     }
     return error;
+}
+
+struct error *borrow_chain(struct borrow *borrow, const struct arch_step *steps, size_t count,
+                           enum arch_resume resume)
+{
+    const struct arch_step suspend = {
+        .is_syscall = true,
+        .target = (uint64_t)arch_native.nr.rt_sigsuspend,
+        .arguments = {borrow->frame.value + arch_native.frame_mask, sizeof(borrow->state.signal_mask)}};
+    struct arch_step more[BORROW_STEPS_MAX];
+
+    if (count >= BORROW_STEPS_MAX)
+        return error_create(ERROR_SYSTEM, NULL, "no room for a chain of %zu steps", count);
+    if (resume != ARCH_RESUME_SAME || !borrow_pauses(borrow) ||
+        borrow_ask(borrow, (long)suspend.target, suspend.arguments) != SECCOMP_ALLOWED)
+        return borrow_lay(borrow, steps, count, resume);
+    memcpy(more, steps, count * sizeof(*steps));
+    more[count] = suspend;
+    return borrow_lay(borrow, more, count + 1, ARCH_RESUME_EINTR);
 }

@@ -90,10 +90,15 @@ size_t borrow_find_callers(const struct borrow *borrow, const struct maps *maps,
 
 #define BORROW_STEPS_MAX 8
 
+/* Is it blocked in a call that misses a signal which is handled before it is begun again? */
+bool borrow_pauses(const struct borrow *borrow);
+
 /* Lays the chain on the stack and points the thread at its first step. The thread stays
  * stopped; let go, it does the steps and goes on as if nothing had been, an
  * interrupted system call as `resume` says. Signals are blocked until then, but in
- * a step with own_signal_mask. At least one step. */
+ * a step with own_signal_mask. At least one step.
+ * pause() begun again could miss a signal that came before: it goes on as
+ * rt_sigsuspend(), which lets signals in and waits at once. */
 struct error *borrow_chain(struct borrow *borrow, const struct arch_step *steps, size_t count,
                            enum arch_resume resume) __attribute__((warn_unused_result));
 

@@ -33,6 +33,8 @@ static struct error *process_memory_error(const struct process *process, const c
                               (unsigned long long)at.value, process->pid);
 }
 
+/* The descriptor stays with the address space that it was opened for: what is written goes into no
+ * program that the process becomes by execve(). */
 static int process_open_memory(struct process *process)
 {
     if (process->memory_fd < 0) {
@@ -70,10 +72,10 @@ static struct error *process_memory_write(const struct memory *memory, struct ad
     for (size_t done = 0; done < size;) {
         struct iovec local = {(char *)(uintptr_t)from + done, size - done};
         struct iovec remote = {(void *)(uintptr_t)(to.value + done), size - done};
-        ssize_t put = process_vm_writev(process->pid, &local, 1, &remote, 1, 0);
+        ssize_t put = process_open_memory(process) >= 0
+                          ? pwrite(process->memory_fd, local.iov_base, local.iov_len, (off_t)(to.value + done))
+                          : process_vm_writev(process->pid, &local, 1, &remote, 1, 0);
 
-        if (put <= 0 && errno != ESRCH && process_open_memory(process) >= 0)
-            put = pwrite(process->memory_fd, local.iov_base, local.iov_len, (off_t)(to.value + done));
         if (put <= 0)
             return process_memory_error(process, "write", to, size, put ? errno : EFAULT);
         done += (size_t)put;
@@ -84,6 +86,8 @@ static struct error *process_memory_write(const struct memory *memory, struct ad
 static const struct memory_ops process_memory_ops = {process_memory_read, process_memory_write};
 
 /* ----------------------------------------------------------- identity */
+
+#define PROCESS_END_MS 100
 
 /* A map of a million entries fits; and the target chooses what some of them hold. */
 #define PROCESS_FILE_MAX ((size_t)256 << 20)
@@ -232,7 +236,7 @@ bool process_blocks_all_signals(const struct process_status *status)
     return (status->blocked_signals | unblockable) == ~0ULL;
 }
 
-long process_read_syscall(pid_t pid, pid_t tid)
+long process_read_syscall(pid_t pid, pid_t tid, uint64_t *argument)
 {
     scoped_free char *text = NULL;
     char name[64], *end;
@@ -250,6 +254,8 @@ long process_read_syscall(pid_t pid, pid_t tid)
     uint64_t arguments[6] = {0};
     for (size_t i = 0; i < 6; i++)
         arguments[i] = strtoull(end, &end, 16);
+    if (argument)
+        *argument = arguments[0];
     return syscall_unrestarted(number, arguments);
 }
 
@@ -259,7 +265,7 @@ static struct error *process_check_kind(pid_t pid)
     struct process_status status;
     struct error *error = process_read_status(pid, 0, &status);
 
-    if (error && error_code(error) == ERROR_NO_PROCESS) {
+    if (error && (error_code(error) == ERROR_NO_PROCESS || error_code(error) == ERROR_PERMISSION)) {
         error_destroy(error);
         return access_explain_absence(pid);
     }
@@ -297,6 +303,8 @@ struct error *process_open(struct process *process, pid_t pid)
         error = process_check(process);
     if (error)
         process_close(process);
+    else
+        process_open_memory(process);
     return error;
 }
 
@@ -337,12 +345,24 @@ struct error *process_lock(struct process *process, bool *locked)
                                                   : error_create_errno(ERROR_SYSTEM, errno, "can't lock %s", path);
 }
 
+/* Nothing can be read from an address space that is gone; from one that lives, a byte or an error. */
+static bool process_has_new_memory(const struct process *process)
+{
+    char byte;
+
+    return process->memory_fd >= 0 && pread(process->memory_fd, &byte, 1, 0) == 0;
+}
+
 struct error *process_check(const struct process *process)
 {
     struct pollfd ended = {.fd = process->pidfd, .events = POLLIN};
+    bool replaced = poll(&ended, 1, 0) == 0 && process_has_new_memory(process);
 
-    if (poll(&ended, 1, 0) > 0)
+    /* One that ends gives up its memory a little before. */
+    if (poll(&ended, 1, replaced ? PROCESS_END_MS : 0) > 0)
         return error_create(ERROR_TARGET_ENDED, NULL, "process %d has ended", process->pid);
+    if (replaced)
+        return error_create(ERROR_TARGET_ENDED, NULL, "process %d has become another program (execve)", process->pid);
     return NULL;
 }
 

@@ -16,7 +16,7 @@
 struct process {
     pid_t pid;
     int pidfd;
-    int memory_fd;           /* /proc/PID/mem, opened on first need; -1 before */
+    int memory_fd;           /* /proc/PID/mem; -1: may not be opened */
     uint64_t start_time;     /* clock ticks after boot: field 22 of /proc/PID/stat */
     int lock_fd;             /* process_lock(); -1: not locked */
     struct memory memory;    /* live; source is this struct: don't move it */
@@ -28,8 +28,8 @@ struct process {
 struct error *process_open(struct process *process, pid_t pid) __attribute__((warn_unused_result));
 void process_close(struct process *process);
 
-/* NULL as long as the PID is still the process that was opened and not a
- * zombie; ERROR_TARGET_ENDED otherwise. */
+/* NULL as long as the PID is still the process that was opened, not a zombie and, where its
+ * memory may be opened, no other program by execve(); ERROR_TARGET_ENDED otherwise. */
 struct error *process_check(const struct process *process) __attribute__((warn_unused_result));
 
 /* Only one of us works on a process at a time: a lock on its /proc/PID/mem, which ends
@@ -67,9 +67,9 @@ struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *s
 /* Are all signals blocked, the two that the C library keeps for itself too? Only a chain of ours does that. */
 bool process_blocks_all_signals(const struct process_status *status);
 
-/* The system call that a thread is blocked in; -1 when it runs or it can't be told.
- * The thread isn't stopped for it. */
-long process_read_syscall(pid_t pid, pid_t tid);
+/* The system call that a thread is blocked in, and its first argument (unless NULL); -1 when it runs or it
+ * can't be told. The thread isn't stopped for it. */
+long process_read_syscall(pid_t pid, pid_t tid, uint64_t *argument);
 
 /* Field 22 of /proc/PID/stat. */
 struct error *process_read_start_time(pid_t pid, uint64_t *ticks) __attribute__((warn_unused_result));

@@ -85,7 +85,7 @@ static void doctor_check_main_thread(struct doctor *doctor, const struct runtime
     scoped_free struct thread_state *states = NULL;
     size_t count = 0;
     pid_t pid = runtime->process->pid;
-    long number = status->state == 'R' ? -1 : process_read_syscall(pid, pid);
+    long number = status->state == 'R' ? -1 : process_read_syscall(pid, pid, NULL);
     bool holds = false;
     const char *in = number >= 0 ? syscall_name(number) : NULL;
 

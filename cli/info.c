@@ -79,7 +79,7 @@ static void info_read_thread(struct info_thread *thread, const struct session *s
     thread->state = error ? 'X' : status.state;
     snprintf(thread->name, sizeof(thread->name), "%s", error ? "?" : status.name);
     error_destroy(error);
-    thread->syscall = thread->state == 'R' ? -1 : process_read_syscall(session->process.pid, thread->tid);
+    thread->syscall = thread->state == 'R' ? -1 : process_read_syscall(session->process.pid, thread->tid, NULL);
     thread->main = thread->tid == session->process.pid;
     for (size_t i = 0; i < count; i++) {
         /* A thread can have a state in each interpreter: the one that runs a frame tells most. */

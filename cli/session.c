@@ -26,10 +26,32 @@
 #define SESSION_FIRST_RETRY_MS 1
 #define SESSION_LAST_RETRY_MS 500
 #define SESSION_STATE_POLL_MS 20
+#define SESSION_CHAIN_MS 1000
 #define SESSION_END_MS 300 /* from the channel's end to the process's */
 #define SESSION_MILLISECOND 1000000ULL
 
 /* ------------------------------------------------------------------ target */
+
+/* An error that came of the target's end is that. */
+static struct error *session_explain_error(const struct process *process, struct error *error)
+{
+    struct error *ended = error && error_code(error) != ERROR_TARGET_ENDED ? process_check(process) : NULL;
+
+    if (!ended)
+        return error;
+    error_destroy(error);
+    return ended;
+}
+
+static struct error *session_read_maps(struct session *session)
+{
+    struct error *error = maps_read(&session->maps, session->process.pid), *why;
+
+    if (!error || error_code(error) != ERROR_PERMISSION || !(why = process_check_access(session->process.pid)))
+        return error;
+    error_destroy(error);
+    return why;
+}
 
 struct error *session_open(struct session *session, pid_t pid)
 {
@@ -38,19 +60,11 @@ struct error *session_open(struct session *session, pid_t pid)
     memset(session, 0, sizeof(*session));
     if ((error = process_open(&session->process, pid)))
         return error;
-    if ((error = maps_read(&session->maps, pid))) {
-        if (error_code(error) == ERROR_PERMISSION) {
-            struct error *why = process_check_access(pid);
-            if (why) {
-                error_destroy(error);
-                error = why;
-            }
-        }
-        process_close(&session->process);
-        return error;
-    }
-    if ((error = runtime_find(&session->runtime, &session->process, &session->maps))) {
+    if (!(error = session_read_maps(session)) &&
+        (error = runtime_find(&session->runtime, &session->process, &session->maps)))
         maps_deinit(&session->maps);
+    if (error) {
+        error = session_explain_error(&session->process, error);
         process_close(&session->process);
         return error;
     }
@@ -65,26 +79,16 @@ void session_close(struct session *session)
     process_close(&session->process);
 }
 
-/* One of us at a time; then what one that was killed may have left is cleared away. */
-static struct error *session_lock(struct session *session, const struct cli_options *options, uint64_t deadline)
+static struct error *session_renew_maps(struct session *session)
 {
-    unsigned cleared;
-    bool locked;
-    struct error *error;
+    struct maps fresh;
+    struct error *error = maps_read(&fresh, session->process.pid);
 
-    while (!(error = process_lock(&session->process, &locked)) && !locked) {
-        if (cli_signals_pending())
-            return error_create(ERROR_INTERRUPTED, NULL, "interrupted; nothing was posted");
-        if (tracee_clock() >= deadline)
-            return error_create(ERROR_NO_SAFE_POINT, "wait for it, or give this one more time: --timeout 60s",
-                                "another safepoint is at work on process %d", session->process.pid);
-        poll(NULL, 0, SESSION_STATE_POLL_MS / 4);
-    }
-    if (!error)
-        error = inject_clear_leftovers(&session->target, &cleared);
-    if (!error && cleared)
-        cli_note(options, "cleared away what %u killed request%s had left", cleared, cleared == 1 ? "" : "s");
-    return error;
+    if (error)
+        return error;
+    maps_deinit(&session->maps);
+    session->maps = fresh;
+    return NULL;
 }
 
 /* Reading needs no code of the target's; running does. */
@@ -94,17 +98,15 @@ static struct error *session_prepare(struct session *session)
 
     if (error)
         return error;
-    if (session->target.code.munmap.value) { /* not the first request: the map is old */
-        struct maps fresh;
-        if ((error = maps_read(&fresh, session->process.pid)))
-            return error;
-        maps_deinit(&session->maps);
-        session->maps = fresh;
-        return NULL;
-    }
+    if (session->target.code.munmap.value) /* not the first request: the map is old */
+        return session_renew_maps(session);
     if ((error = process_check_access(session->process.pid)))
         return error;
-    return borrow_find_code(&session->target.code, &session->process, &session->maps);
+    error = borrow_find_code(&session->target.code, &session->process, &session->maps);
+    if (!error || session->runtime.initialized)
+        return error;
+    error_destroy(error); /* what isn't mapped yet */
+    return error_create(ERROR_BUSY, "try again in a moment", "Python is starting in process %d", session->process.pid);
 }
 
 void session_json_target(struct json *json, const struct session *session)
@@ -132,8 +134,11 @@ struct session_request {
     struct inject_options inject_options;
     struct inject_request inject;
     struct inject_interruption interruption;
-    char preamble[2048], script_path[96];
+    struct process_status status; /* the target's, when we had locked it */
+    char preamble[2048], script_path[128];
     bool greeted, started;
+    bool deaf; /* nothing more comes through the channel */
+    bool in_time; /* done after all, when we gave it up */
     uint64_t pthread; /* of the thread that answered */
     int64_t guest;    /* the interpreter in which the agent runs the script as a guest; 0: none */
     uint64_t posted_at, deadline, retry_at, retry_after;
@@ -180,7 +185,7 @@ static struct error *session_greet(struct session_request *request, const struct
     wire_cursor_init(&cursor, frame);
     if (!wire_cursor_u64(&cursor, &version) || !wire_cursor_u64(&cursor, &id) || !wire_cursor_u64(&cursor, &pid) ||
         !wire_cursor_u64(&cursor, &request->pthread) || !wire_cursor_u64(&cursor, &native) ||
-        version != WIRE_VERSION || id != request->inject.id ||
+        version != WIRE_VERSION || id != request->inject.id || (pid_t)pid != request->status.namespace_pid ||
         (request->uses_directory && ((size_t)(cursor.end - cursor.at) != strlen(request->directory.nonce) ||
                                      memcmp(cursor.at, request->directory.nonce, strlen(request->directory.nonce)))))
         return error_create(ERROR_PROTOCOL, NULL, "who answered on the channel isn't our agent");
@@ -251,22 +256,18 @@ static bool session_has_pidfd_getfd(void)
 }
 
 /* A script by /proc/self/fd/N needs a /proc of the right kind in the target's root. */
-static bool session_target_has_proc(const struct session *session)
+static bool session_target_has_proc(const struct session_request *request)
 {
-    struct process_status status;
+    const pid_t names[] = {request->status.namespace_pid, request->session->process.pid};
     char path[96];
     struct stat st;
-    struct error *error = process_read_status(session->process.pid, 0, &status);
+    bool found = false;
 
-    if (error) {
-        error_destroy(error);
-        return false;
+    for (size_t i = 0; i < 2 && !found; i++) {
+        snprintf(path, sizeof(path), "/proc/%d/root/proc/%d/fd", request->session->process.pid, names[i]);
+        found = stat(path, &st) == 0;
     }
-    snprintf(path, sizeof(path), "/proc/%d/root/proc/%d/fd", session->process.pid, status.namespace_pid);
-    if (stat(path, &st) == 0)
-        return true;
-    snprintf(path, sizeof(path), "/proc/%d/root/proc/%d/fd", session->process.pid, session->process.pid);
-    return stat(path, &st) == 0;
+    return found;
 }
 
 /* Without /proc the main thread has another way, which reads no file. */
@@ -282,15 +283,16 @@ static bool session_wants_directory(const struct session_request *request)
 }
 
 /* The agent's source as a file, where the target reads one and nothing is passed to it. */
-static struct error *session_write_agent(struct session_request *request, const struct process_status *status)
+static struct error *session_write_agent(struct session_request *request)
 {
     scoped_free char *text = NULL;
 
     if (asprintf(&text, "CHANNEL = (-1, 0)\nCLOSE = ()\nREQUEST = %llu\n%s%s", (unsigned long long)request->inject.id,
                  request->preamble, agent_source()) < 0)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the agent");
-    struct error *error = directory_write_file(&request->directory, "agent.py", status->euid, status->egid, text,
-                                               request->script_path, sizeof(request->script_path));
+    struct error *error = directory_write_file(&request->directory, "agent.py", request->status.euid,
+                                               request->status.egid, text, request->script_path,
+                                               sizeof(request->script_path));
     request->inject_options.script_path = request->script_path;
     return error;
 }
@@ -303,8 +305,8 @@ static void session_write_preamble(struct session_request *request)
 
     if (request->guest)
         snprintf(guest, sizeof(guest), "%lld", (long long)request->guest);
-    size_t length = (size_t)snprintf(at, room, "FRESH = %s\nINTERPRETER = %s\nMESSAGE = None\n%s",
-                                     request->options->fresh ? "True" : "False", guest,
+    size_t length = (size_t)snprintf(at, room, "TARGET = %d\nFRESH = %s\nINTERPRETER = %s\nMESSAGE = None\n%s",
+                                     request->status.namespace_pid, request->options->fresh ? "True" : "False", guest,
                                      request->uses_directory ? agent_connect_source : "CONNECT = None\nNONCE = b\"\"\n");
     if (request->uses_directory)
         directory_preamble(&request->directory, at + length, room - length);
@@ -312,18 +314,63 @@ static void session_write_preamble(struct session_request *request)
 
 static struct error *session_open_directory(struct session_request *request)
 {
-    struct process_status status;
-    struct error *error = process_read_status(request->session->process.pid, 0, &status);
+    const struct process *process = &request->session->process;
+    struct error *error = directory_open(&request->directory, process->pid, process->start_time, request->status.euid,
+                                         request->status.egid);
 
-    if (error ||
-        (error = directory_open(&request->directory, request->session->process.pid, status.euid, status.egid)))
+    if (error)
         return error;
     request->uses_directory = true;
     request->outcome->channel = "directory";
     session_write_preamble(request);
     if (request->session->runtime.layout.thread_state.remote_debugger_support == OFF_NONE)
         return NULL;
-    return session_write_agent(request, &status);
+    return session_write_agent(request);
+}
+
+/* What one of us that was killed may have left is cleared away. Its last steps may still be to be done. */
+static struct error *session_clear_leftovers(struct session_request *request, unsigned *cleared)
+{
+    struct session *session = request->session;
+    uint64_t until = tracee_clock() + SESSION_CHAIN_MS * SESSION_MILLISECOND;
+    bool waited = false;
+    struct error *error;
+
+    while (!(error = process_read_status(session->process.pid, 0, &request->status)) &&
+           process_blocks_all_signals(&request->status) && tracee_clock() < until) {
+        waited = true;
+        poll(NULL, 0, 1);
+    }
+    if (!error && waited)
+        error = session_renew_maps(session);
+    if (!error)
+        error = inject_clear_leftovers(&session->target, cleared);
+    if (!error)
+        *cleared += directory_clear(session->process.pid, session->process.start_time, request->status.euid);
+    return error;
+}
+
+/* One of us at a time. */
+static struct error *session_lock(struct session_request *request)
+{
+    struct session *session = request->session;
+    unsigned cleared;
+    bool locked;
+    struct error *error;
+
+    while (!(error = process_lock(&session->process, &locked)) && !locked) {
+        if (cli_signals_pending())
+            return error_create(ERROR_INTERRUPTED, NULL, "interrupted; nothing was posted");
+        if (tracee_clock() >= request->deadline)
+            return error_create(ERROR_NO_SAFE_POINT, "wait for it, or give this one more time: --timeout 60s",
+                                "another safepoint is at work on process %d", session->process.pid);
+        poll(NULL, 0, SESSION_STATE_POLL_MS / 4);
+    }
+    if (!error)
+        error = session_clear_leftovers(request, &cleared);
+    if (!error && cleared)
+        cli_note(request->options, "cleared away what %u killed request%s had left", cleared, cleared == 1 ? "" : "s");
+    return error;
 }
 
 /* ----------------------------------------------------------------- the ladder */
@@ -410,7 +457,7 @@ static struct error *session_post_in_time(struct session_request *request)
 static bool session_should_post_again(const struct session_request *request)
 {
     return request->inject_options.choice.kind == INJECT_THREAD_ANY ||
-           process_read_syscall(request->session->process.pid, request->inject.thread.tid) >= 0;
+           inject_is_blocked(&request->inject);
 }
 
 /* A thread that got blocked between our look and its safe point waits there: take the
@@ -441,12 +488,14 @@ static struct error *session_post_again(struct session_request *request)
 /* The channel's end is often the first that is seen of a process that ends. */
 static struct error *session_check_ended(const struct session_request *request)
 {
-    struct pollfd ended = {.fd = request->session->process.pidfd, .events = POLLIN};
+    struct pollfd fd = {.fd = request->session->process.pidfd, .events = POLLIN};
+    struct error *ended = process_check(&request->session->process);
 
-    if (poll(&ended, 1, SESSION_END_MS) <= 0)
-        return NULL;
-    return error_create(ERROR_TARGET_ENDED, request->started ? "did the script end it (os._exit)?" : NULL,
-                        "process %d has ended meanwhile", request->session->process.pid);
+    if (!ended && poll(&fd, 1, SESSION_END_MS) > 0)
+        ended = process_check(&request->session->process);
+    if (!ended || !request->started)
+        return ended;
+    return error_with_hint(ended, "did the script end it (os._exit, os.execv)?");
 }
 
 /* Waits for the channel, the target's end, a signal to us or the time. */
@@ -541,19 +590,50 @@ static struct error *session_find_runner(struct session_request *request, bool *
     return error;
 }
 
-/* Interrupts a running script, and waits for its end. */
+/* Waits for the agent's end, or until then. */
+static struct error *session_wait_for_end(struct session_request *request, uint64_t until, bool *ended)
+{
+    struct error *error = NULL;
+
+    *ended = false;
+    while (!error && !*ended && tracee_clock() < until) {
+        if (request->deaf) {
+            *ended = channel_await_hangup(&request->channel, 1);
+            continue;
+        }
+        error = session_wait(request, until);
+        *ended = request->outcome->done || request->channel.ended;
+    }
+    return error;
+}
+
+/* Interrupts a running script, once, and waits for its end. One that has said that it starts may not run yet. */
 static struct error *session_interrupt(struct session_request *request, bool *ended)
 {
     uint64_t until = tracee_clock() + SESSION_INTERRUPT_MS * SESSION_MILLISECOND;
-    bool raised, found;
+    bool raised = false, found;
     struct error *error = session_find_runner(request, &found);
 
-    if (!error && found)
-        error = inject_interrupt(&request->inject, &request->interruption, &raised);
+    while (!error && !*ended && tracee_clock() < until) {
+        if (found && !raised && (error = inject_interrupt(&request->inject, &request->interruption, &raised)))
+            break;
+        uint64_t again = tracee_clock() + SESSION_FIRST_RETRY_MS * SESSION_MILLISECOND;
+        error = session_wait_for_end(request, raised || !found ? until : again, ended);
+    }
+    return error;
+}
 
-    while (!error && !request->outcome->done && !request->channel.ended && tracee_clock() < until)
-        error = session_wait(request, until);
-    *ended = request->outcome->done || request->channel.ended;
+/* The script may lie in the channel already: either the agent has started it, and said so, or it never will. */
+static struct error *session_decide_start(struct session_request *request)
+{
+    struct error *error = NULL;
+
+    if (request->started || request->channel.fd < 0)
+        return NULL;
+    channel_deafen(&request->channel);
+    request->deaf = true;
+    while (!error && !request->channel.ended)
+        error = channel_pump(&request->channel, session_handle, request);
     return error;
 }
 
@@ -641,7 +721,10 @@ static struct error *session_abandon(struct session_request *request, struct err
     }
     if (!request->greeted)
         failed = inject_withdraw(&request->inject, &taken);
-    else if (request->started)
+    if (!failed && taken)
+        failed = session_decide_start(request);
+    request->in_time = request->outcome->done;
+    if (!failed && request->started && !request->in_time)
         failed = session_interrupt(request, &ended);
     if (!request->greeted && error_code(error) == ERROR_NO_SAFE_POINT)
         error = session_name_blocker(request, error);
@@ -656,6 +739,18 @@ static struct error *session_abandon(struct session_request *request, struct err
     error_destroy(failed);
     error_destroy(unsettled);
     return error;
+}
+
+/* One that was done just then is no failure. */
+static struct error *session_give_up(struct session_request *request, struct error *error)
+{
+    enum error_code code = error_code(error);
+
+    error = session_abandon(request, error);
+    if (!request->in_time || (code != ERROR_NO_SAFE_POINT && code != ERROR_INTERRUPTED))
+        return error;
+    error_destroy(error);
+    return NULL;
 }
 
 static bool session_has_interpreter(const struct session *session, int64_t id, struct error **error)
@@ -722,15 +817,16 @@ static struct error *session_perform(struct session_request *request)
     if (error || (error = session_queue_script(request)))
         return error;
     request->deadline = tracee_clock() + (uint64_t)request->options->timeout_ms * SESSION_MILLISECOND;
-    if ((error = session_lock(request->session, request->options, request->deadline)) ||
+    if ((error = session_lock(request)) ||
         (error = session_choose_in_time(request)))
         return error;
     request->inject.id = request->inject_options.id = inject_new_id();
-    request->inject_options.no_script_file = !session_target_has_proc(request->session);
+    request->inject_options.no_script_file = !session_target_has_proc(request);
     session_write_preamble(request);
     if (session_wants_directory(request) && (error = session_open_directory(request)))
         return error;
     request->inject_options.pass_channel = !request->uses_directory;
+    request->inject_options.deadline = request->deadline;
     journal_record(request->options, request->session, request->inject.id);
     request->posted_at = tracee_clock();
     request->retry_after = SESSION_FIRST_RETRY_MS * SESSION_MILLISECOND;
@@ -738,7 +834,7 @@ static struct error *session_perform(struct session_request *request)
     if ((error = session_post_in_time(request)))
         return error;
     if ((error = session_wait_for_answer(request)))
-        return session_abandon(request, error);
+        return session_give_up(request, error);
     channel_close(&request->channel);
     if ((error = inject_settle(&request->inject, SESSION_SETTLE_MS, &settled)))
         return error;
@@ -764,7 +860,7 @@ struct error *session_run(struct session *session, const struct cli_options *opt
     request->inject_options = (struct inject_options){
         .wake = options->wake, .source = agent_source(), .preamble = request->preamble};
     channel_init(&request->channel);
-    struct error *error = session_perform(request);
+    struct error *error = session_explain_error(&session->process, session_perform(request));
     if (request->inject.pause_ns > outcome->pause_ns)
         outcome->pause_ns = request->inject.pause_ns;
     channel_deinit(&request->channel);

@@ -50,6 +50,20 @@ static enum inject_block block_classify(long number, bool foreign)
     return syscall_is_signal_wait(number) ? BLOCK_RESTARTED : BLOCK_REPEATED;
 }
 
+static bool block_waits_for_gil(const struct inject_request *request, long number, uint64_t argument)
+{
+    return syscall_is_futex(number) &&
+           runtime_is_gil_wait(request->target->runtime, &request->thread, address_of(argument));
+}
+
+bool inject_is_blocked(const struct inject_request *request)
+{
+    uint64_t argument;
+    long number = process_read_syscall(request->target->process->pid, request->thread.tid, &argument);
+
+    return number >= 0 && !block_waits_for_gil(request, number, argument);
+}
+
 static void block_describe_call(struct inject_stop *stop)
 {
     struct inject_request *request = stop->request;
@@ -59,6 +73,10 @@ static void block_describe_call(struct inject_stop *stop)
     const struct map *caller = foreign ? foreign : count ? callers[0] : NULL;
 
     stop->block = block_classify(stop->borrow.blocked_number, foreign || !count);
+    if (block_waits_for_gil(request, stop->borrow.blocked_number, stop->borrow.blocked_arguments[0])) {
+        snprintf(request->doing, sizeof(request->doing), "waiting for the GIL");
+        return;
+    }
     snprintf(request->doing, sizeof(request->doing), "blocked in %s%s%.80s%s",
              syscall_name(stop->borrow.blocked_number), caller ? " called by " : "",
              caller ? map_basename(caller) : "", stop->holds_gil ? " holding the GIL" : "");

@@ -22,7 +22,7 @@ static enum choose_rank choose_rank(const struct inject_target *target, const st
         return CHOOSE_RUNS_PYTHON;
     if (thread->main)
         return CHOOSE_MAIN;
-    call = process_read_syscall(target->process->pid, thread->tid);
+    call = process_read_syscall(target->process->pid, thread->tid, NULL);
     return call >= 0 && !syscall_is_futex(call) ? CHOOSE_BLOCKED : CHOOSE_OTHER;
 }
 

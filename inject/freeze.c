@@ -313,7 +313,7 @@ static bool freeze_is_candidate(const struct freezing *freezing, const struct th
         return false;
     if (thread->main)
         return true;
-    call = thread->holds_gil ? -1 : process_read_syscall(freezing->target.process->pid, thread->tid);
+    call = thread->holds_gil ? -1 : process_read_syscall(freezing->target.process->pid, thread->tid, NULL);
     return call >= 0 && !syscall_is_futex(call);
 }
 

@@ -67,6 +67,7 @@ struct inject_options {
     const char *preamble;    /* lines put before it, or NULL */
     bool pass_channel;       /* make a socket pair in the target; else the preamble says where to connect */
     bool no_script_file;     /* the target can't open /proc/self/fd/N */
+    uint64_t deadline;       /* tracee_clock(): how long a target that is stopped (SIGSTOP) is waited for; 0: not */
     const char *script_path; /* the source lies in this file already, as the target names it; else NULL */
 };
 
@@ -143,6 +144,9 @@ struct error *inject_interpreter_runs(const struct inject_target *target, int64_
  * libfoo.so holding the GIL". Stops it for a moment; touches nothing. */
 struct error *inject_describe(const struct inject_target *target, const struct thread_state *thread, char *text,
                               size_t room) __attribute__((warn_unused_result));
+
+/* Is the request's thread blocked where it may stay, and not only waiting for the GIL? Looked at while it runs. */
+bool inject_is_blocked(const struct inject_request *request);
 
 /* Removes what one of us, killed between staging and posting, has left in the target; after
  * process_lock(). The rest (a request that was posted) removes itself. */

@@ -27,6 +27,7 @@
 #define LEFTOVERS_MAX 64
 /* A memory file that nobody is armed with may have been taken just now. */
 #define LEFTOVERS_PATIENCE_US 50000
+#define LEFTOVERS_CHAIN_MS 500
 /* Descriptors looked at: new ones get the lowest free number. */
 #define LEFTOVERS_DESCRIPTORS_MAX 1024
 
@@ -93,6 +94,17 @@ static bool leftover_chain_runs(pid_t pid)
     return runs;
 }
 
+/* It does a few system calls more, when it gets the processor. */
+static bool leftover_await_chain(pid_t pid)
+{
+    const struct timespec nap = {0, 1000000};
+    int naps = 0;
+
+    while (leftover_chain_runs(pid) && naps++ < LEFTOVERS_CHAIN_MS)
+        nanosleep(&nap, NULL);
+    return naps <= LEFTOVERS_CHAIN_MS;
+}
+
 /* Describes the request whose page this lone one is; false where it is none, or posted. */
 static bool leftover_take_page(struct inject_request *request, size_t index)
 {
@@ -100,7 +112,7 @@ static bool leftover_take_page(struct inject_request *request, size_t index)
     struct stage_results results;
 
     if (!leftover_read_results(request->target, map->start, &results) ||
-        leftover_chain_runs(request->target->process->pid) ||
+        !leftover_await_chain(request->target->process->pid) ||
         !leftover_read_results(request->target, map->start, &results) || results.posted[0] || results.posted[1])
         return false;
     bool stub = before->end.value == map->start.value && before->executable && !before->inode;

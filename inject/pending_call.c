@@ -71,11 +71,15 @@ static struct error *pending_check_room(const struct inject_request *request)
 
 struct error *pending_check(const struct inject_request *request)
 {
-    bool held;
-    struct error *error = runtime_read_pending_lock(request->target->runtime, &held);
+    const struct runtime *runtime = request->target->runtime;
+    bool held, finishing;
+    struct error *error = runtime_read_pending_lock(runtime, &held);
 
-    if (error)
+    if (error || (error = runtime_read_pending_finishing(runtime, &finishing)))
         return error;
+    if (finishing)
+        return error_create(ERROR_NO_SAFE_POINT, NULL, "process %d is shutting down, and CPython %s takes no pending calls then",
+                            request->target->process->pid, runtime->version);
     if (held) /* perhaps by this very thread */
         return error_create(ERROR_BUSY, NULL, "the pending-call queue is being changed");
     if ((error = pending_check_room(request)))
@@ -184,9 +188,10 @@ static bool borrowed_serves(const struct inject_stop *stop)
 
 static struct error *borrowed_post(struct inject_stop *stop)
 {
-    const struct arch_step steps[] = {
-        stage_posted_step(stop->request),
-        {.target = stage_stub_entry(stop->request, stub_borrowed).value, .own_signal_mask = true}};
+    /* A signal that a pause() waits for must not be handled before it. */
+    const struct arch_step steps[] = {stage_posted_step(stop->request),
+                                      {.target = stage_stub_entry(stop->request, stub_borrowed).value,
+                                       .own_signal_mask = !borrow_pauses(&stop->borrow)}};
 
     enum arch_resume resume = block_resume(stop);
 

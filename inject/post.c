@@ -42,10 +42,10 @@ static struct error *post_check_chain(struct inject_stop *stop)
     const uint64_t unblockable = 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1);
     struct inject_request *request = stop->request;
     uint64_t mask = stop->borrow.state.signal_mask | unblockable;
-
     uint64_t at = arch_native.instruction_pointer(&stop->borrow.state);
+    bool suspended = stop->borrow.blocked_number == arch_native.nr.rt_sigsuspend; /* with its caller's mask */
 
-    if (request->borrowed && ((mask == ~0ULL && mask != (request->signal_mask | unblockable)) ||
+    if (request->borrowed && ((mask == ~0ULL && !suspended && mask != (request->signal_mask | unblockable)) ||
                               (stop->borrow.blocked == ARCH_NOT_BLOCKED && at == request->restart_at)))
         return error_create(ERROR_BUSY, NULL, "thread %d is not done with its last steps", request->thread.tid);
     if (!request->borrowed)
@@ -66,7 +66,17 @@ static struct error *post_inspect(struct inject_stop *stop)
         return error;
     block_describe(stop);
     stop->hands_off = block_hands_off(stop);
-    return stop->options ? permit_check(stop) : NULL;
+    return NULL;
+}
+
+/* Stopped, it can't end between our look and our post. */
+static struct error *post_inspect_to_post(struct inject_stop *stop)
+{
+    struct error *error = runtime_check_lives(stop->request->target->runtime);
+
+    if (error || (error = post_inspect(stop)))
+        return error;
+    return permit_check(stop);
 }
 
 /* One stop of the thread: as short as `work` is. */
@@ -179,7 +189,7 @@ static bool post_needs_staging(const struct inject_stop *stop)
 static struct error *post_stage(struct inject_stop *stop, void *context)
 {
     bool *staged = context;
-    struct error *error = post_inspect(stop);
+    struct error *error = post_inspect_to_post(stop);
 
     if (error || (error = post_choose(stop)))
         return error;
@@ -200,7 +210,7 @@ static struct error *post_stage(struct inject_stop *stop, void *context)
 static struct error *post_post(struct inject_stop *stop, void *context)
 {
     enum inject_staging staging = stop->request->method->staging;
-    struct error *error = post_inspect(stop);
+    struct error *error = post_inspect_to_post(stop);
 
     (void)context;
     if (error || (error = post_choose(stop)))
@@ -309,9 +319,7 @@ static struct error *post_check_target(const struct inject_target *target)
                             "it was started with PYTHON_DISABLE_REMOTE_DEBUG or -X disable-remote-debug, or built "
                             "without it; safepoint respects that",
                             "remote debugging is disabled in process %d", target->process->pid);
-    if (target->runtime->finalizing)
-        return error_create(ERROR_TARGET_ENDED, NULL, "process %d is shutting down", target->process->pid);
-    return NULL;
+    return runtime_check_lives(target->runtime);
 }
 
 uint64_t inject_new_id(void)

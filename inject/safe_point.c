@@ -161,7 +161,7 @@ static struct error *point_post_stopped(struct safe_point *point, struct inject_
         error_destroy(error);
         return error_create(ERROR_UNSUPPORTED, NULL, "process %d is stopped (SIGSTOP)", target->process->pid);
     }
-    if (error || (error = point_check_filter(point, stop)))
+    if (error || (error = runtime_check_lives(target->runtime)) || (error = point_check_filter(point, stop)))
         return error;
     block_describe(stop);
     if (block_hands_off(stop))

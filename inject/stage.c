@@ -217,12 +217,45 @@ static void stage_nap(uint64_t waited)
     nanosleep(&nap, NULL);
 }
 
-static struct error *stage_wait(const struct inject_request *request, struct stage_results *results)
+/* By SIGSTOP, say. It does its steps when it goes on. */
+static bool stage_is_stopped(const struct process *process)
+{
+    struct process_status status;
+    struct error *error = process_read_status(process->pid, 0, &status);
+    bool stopped = !error && status.state == 'T';
+
+    error_destroy(error);
+    return stopped;
+}
+
+/* After so long: has the target ended, or no more time? */
+static struct error *stage_check_wait(const struct process *process, uint64_t start, uint64_t deadline)
+{
+    uint64_t now = tracee_clock();
+    bool late = now - start > STAGE_WAIT_MS * 1000000ULL;
+    struct error *error = process_check(process);
+
+    if (error || (!late && now < deadline))
+        return error;
+    if (stage_is_stopped(process)) {
+        if (now < deadline)
+            return NULL;
+        return error_create(ERROR_NO_SAFE_POINT, "let it go on first: kill -CONT the process; the next safepoint clears away "
+                            "what this one began", "process %d is stopped (SIGSTOP)", process->pid);
+    }
+    if (!late)
+        return NULL;
+    return error_create(ERROR_UNSUPPORTED, "it may be at a limit of its memory, or starved of processor time",
+                        "process %d did not map a page for us", process->pid);
+}
+
+static struct error *stage_wait(const struct inject_request *request, uint64_t deadline, struct stage_results *results)
 {
     const struct process *process = request->target->process;
-    uint64_t start = tracee_clock(), waited;
+    uint64_t start = tracee_clock();
 
-    while ((waited = tracee_clock() - start) < STAGE_WAIT_MS * 1000000ULL) {
+    while (true) {
+        uint64_t waited = tracee_clock() - start;
         struct error *error = memory_read(&process->memory, stage_results_at(request), results, sizeof(*results));
 
         if (error && error_code(error) != ERROR_FAULT)
@@ -230,12 +263,10 @@ static struct error *stage_wait(const struct inject_request *request, struct sta
         if (!error && (results->done[0] || results->done[1]))
             return NULL;
         error_destroy(error); /* not mapped yet */
-        if (waited > 50000000 && (error = process_check(process)))
+        if (waited > 50000000 && (error = stage_check_wait(process, start, deadline)))
             return error;
         stage_nap(waited);
     }
-    return error_create(ERROR_UNSUPPORTED, "it may be at a limit of its memory, or starved of processor time",
-                        "process %d did not map a page for us", process->pid);
 }
 
 /* The agent's source, headed by what it must know: the channel with its inode, and
@@ -347,7 +378,7 @@ struct error *stage_finish(struct inject_request *request, const struct inject_o
                            enum inject_staging staging)
 {
     struct stage_results results;
-    struct error *error = stage_wait(request, &results);
+    struct error *error = stage_wait(request, options->deadline, &results);
 
     if (!error && options->pass_channel)
         error = stage_take_channel(request, &results);
@@ -408,5 +439,7 @@ struct error *stage_remove(struct inject_stop *stop)
                                                 .target = (uint64_t)arch_native.nr.close,
                                                 .arguments = {(uint64_t)descriptors[i]->number}};
     }
-    return count ? borrow_chain(&stop->borrow, steps, count, ARCH_RESUME_SAME) : NULL;
+    /* What is repeated anyhow is woken: a signal may have been handled just before it is begun again. */
+    return count ? borrow_chain(&stop->borrow, steps, count,
+                                block_is_repeated(stop) ? ARCH_RESUME_EINTR : ARCH_RESUME_SAME) : NULL;
 }

@@ -31,6 +31,19 @@ struct error *channel_open(struct channel *channel, int fd)
     return NULL;
 }
 
+void channel_deafen(struct channel *channel)
+{
+    shutdown(channel->fd, SHUT_RD);
+    channel->queue_size = channel->queue_sent = 0;
+}
+
+bool channel_await_hangup(const struct channel *channel, int timeout_ms)
+{
+    struct pollfd fd = {.fd = channel->fd};
+
+    return channel->fd < 0 || (poll(&fd, 1, timeout_ms) > 0 && (fd.revents & POLLHUP));
+}
+
 void channel_close(struct channel *channel)
 {
     if (channel->fd >= 0)

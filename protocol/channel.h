@@ -20,6 +20,12 @@ struct channel {
 void channel_init(struct channel *channel);
 /* Takes ownership of a connected socket. */
 struct error *channel_open(struct channel *channel, int fd) __attribute__((warn_unused_result));
+/* From now on nothing comes in but what was sent before (pump it until `ended`), and nothing goes out: an agent
+ * that hasn't started the script yet fails to say that it does, and leaves it alone. */
+void channel_deafen(struct channel *channel);
+/* Of a deaf channel: waits until the other end is closed, or for that time; was it? */
+bool channel_await_hangup(const struct channel *channel, int timeout_ms);
+
 /* Closes our end; an agent that looks finds nobody there. */
 void channel_close(struct channel *channel);
 void channel_deinit(struct channel *channel);

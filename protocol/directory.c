@@ -62,6 +62,11 @@ static long directory_mount(int fd)
     return mount;
 }
 
+static int directory_open_entry(const struct directory *directory)
+{
+    return openat(directory->parent_fd, directory->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
 /* Is it the one that we have just made? The target may have mounted another over it. */
 static bool directory_is_ours(const struct directory *directory)
 {
@@ -72,15 +77,29 @@ static bool directory_is_ours(const struct directory *directory)
            st.st_uid == geteuid() && (st.st_mode & 07777) == 0700;
 }
 
-/* 0700 and ours; the name is random and new. */
+/* Where somebody else has taken that name, a random one. */
+static bool directory_make_entry(struct directory *directory)
+{
+    size_t length = strlen(directory->name);
+
+    if (mkdirat(directory->parent_fd, directory->name, 0700) == 0)
+        return true;
+    if (errno != EEXIST || length + 18 > sizeof(directory->name))
+        return false;
+    directory->name[length] = '-';
+    struct error *error = directory_random_hex(directory->name + length + 1, 16);
+    error_destroy(error);
+    return !error && mkdirat(directory->parent_fd, directory->name, 0700) == 0;
+}
+
+/* 0700, ours and new. */
 static bool directory_make(struct directory *directory, pid_t pid, const char *parent)
 {
     directory->parent_fd = directory_open_parent(pid, parent);
     if (directory->parent_fd < 0)
         return false;
-    if (mkdirat(directory->parent_fd, directory->name, 0700) == 0) {
-        directory->fd = openat(directory->parent_fd, directory->name,
-                               O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (directory_make_entry(directory)) {
+        directory->fd = directory_open_entry(directory);
         if (directory->fd >= 0 && directory_is_ours(directory)) {
             snprintf(directory->path, sizeof(directory->path), "/%s/%s", parent, directory->name);
             return true;
@@ -129,16 +148,20 @@ static struct error *directory_try(struct directory *directory, pid_t pid, const
     return error;
 }
 
-struct error *directory_open(struct directory *directory, pid_t pid, uid_t uid, gid_t gid)
+static void directory_init(struct directory *directory, pid_t pid, uint64_t start_time)
 {
-    struct error *error;
-
     *directory = (struct directory){.parent_fd = -1, .fd = -1, .listen_fd = -1};
-    memcpy(directory->name, "safepoint-", 10);
-    if ((error = directory_random_hex(directory->name + 10, 16)) ||
-        (error = directory_random_hex(directory->nonce, 32)))
-        return error;
+    snprintf(directory->name, sizeof(directory->name), "safepoint-%d-%llu", pid, (unsigned long long)start_time);
+}
+
+struct error *directory_open(struct directory *directory, pid_t pid, uint64_t start_time, uid_t uid, gid_t gid)
+{
+    char nonce[sizeof(directory->nonce)];
+    struct error *error = directory_random_hex(nonce, sizeof(nonce) - 1);
+
     for (size_t i = 0; i < sizeof(directory_parents) / sizeof(directory_parents[0]); i++) {
+        directory_init(directory, pid, start_time);
+        memcpy(directory->nonce, nonce, sizeof(nonce));
         error_destroy(error);
         if (!(error = directory_try(directory, pid, directory_parents[i], uid, gid)))
             return NULL;
@@ -200,4 +223,26 @@ void directory_close(struct directory *directory)
     if (directory->parent_fd >= 0)
         unlinkat(directory->parent_fd, directory->name, AT_REMOVEDIR);
     directory_close_fd(&directory->parent_fd);
+}
+
+unsigned directory_clear(pid_t pid, uint64_t start_time, uid_t uid)
+{
+    unsigned cleared = 0;
+
+    for (size_t i = 0; i < sizeof(directory_parents) / sizeof(directory_parents[0]); i++) {
+        struct directory left;
+        struct stat st;
+
+        directory_init(&left, pid, start_time);
+        left.parent_fd = directory_open_parent(pid, directory_parents[i]);
+        left.fd = left.parent_fd < 0 ? -1 : directory_open_entry(&left);
+        if (left.fd >= 0 && fstat(left.fd, &st) == 0 && (st.st_uid == uid || st.st_uid == geteuid()) &&
+            directory_mount(left.fd) == directory_mount(left.parent_fd)) {
+            directory_close(&left);
+            cleared++;
+        }
+        directory_close_fd(&left.fd);
+        directory_close_fd(&left.parent_fd);
+    }
+    return cleared;
 }

@@ -13,23 +13,29 @@
 #define SAFEPOINT_PROTOCOL_DIRECTORY_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "attach/error.h"
 
 struct directory {
     int parent_fd, fd, listen_fd; /* -1: not there */
-    char name[32];                /* in the parent */
-    char path[64];                /* as the target names it: "/tmp/safepoint-..." */
+    char name[64];                /* in the parent */
+    char path[96];                /* as the target names it: "/tmp/safepoint-..." */
     char nonce[33];
 };
 
 /* Makes the directory in /tmp, /var/tmp, /dev/shm or /run of the target's root, owned by
- * the given user, and listens. ERROR_UNSUPPORTED when none can be written. */
-struct error *directory_open(struct directory *directory, pid_t pid, uid_t uid, gid_t gid)
+ * the given user, and listens. It is named after the process and its start time, so that a later
+ * one of us finds it. ERROR_UNSUPPORTED when none can be written. */
+struct error *directory_open(struct directory *directory, pid_t pid, uint64_t start_time, uid_t uid, gid_t gid)
     __attribute__((warn_unused_result));
 
-/* Puts a file there, readable by the target's user; `path` (at least 96 bytes) becomes its
+/* Removes what one of us that was killed has left there for this process; how many. Only
+ * while nobody else works on it, and only what is the given user's or ours. */
+unsigned directory_clear(pid_t pid, uint64_t start_time, uid_t uid);
+
+/* Puts a file there, readable by the target's user; `path` (at least 128 bytes) becomes its
  * name for the target. */
 struct error *directory_write_file(struct directory *directory, const char *name, uid_t uid, gid_t gid,
                                    const char *text, char *path, size_t path_size)

@@ -111,6 +111,7 @@ struct layout {
     } debugger_support;
 
     struct {                  /* struct _pending_calls, from its own start */
+        uint32_t finishing;   /* 3.8: int, no more are taken */
         uint32_t lock;        /* 3.8-3.12: sem_t *, value 1 when free */
         uint32_t mutex;       /* 3.13+: PyMutex, bit 0 when locked */
         uint32_t calls_to_do; /* int: 3.8-3.12 a flag, 3.13+ npending, their number */

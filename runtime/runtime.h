@@ -82,9 +82,19 @@ struct error *runtime_read_gil(const struct runtime *runtime, bool *locked, stru
 struct error *runtime_holds_gil(const struct runtime *runtime, const struct thread_state *thread, bool *holds)
     __attribute__((warn_unused_result));
 
+/* Is a thread that waits on the futex at `word` waiting for the GIL of its interpreter? */
+bool runtime_is_gil_wait(const struct runtime *runtime, const struct thread_state *thread, struct address word);
+
 /* 3.14+: does the configuration allow remote debugging? Where the version has
  * no such switch, true. */
 struct error *runtime_read_remote_debug(const struct runtime *runtime, bool *enabled)
+    __attribute__((warn_unused_result));
+
+/* ERROR_TARGET_ENDED when Python is taken down, or has been: nothing runs in it any more. */
+struct error *runtime_check_lives(const struct runtime *runtime) __attribute__((warn_unused_result));
+
+/* 3.8: does the main thread take no pending calls any more, since it shuts down? Later versions take them to the end. */
+struct error *runtime_read_pending_finishing(const struct runtime *runtime, bool *finishing)
     __attribute__((warn_unused_result));
 
 /* Is the lock of the main pending-call queue held right now? (A borrowed thread

@@ -20,6 +20,8 @@
 #define INTERPRETERS_MAX 4096
 #define THREADS_MAX      65536
 #define TRIES            5
+/* struct _gil_runtime_state with its two mutexes and two conditions (internal/pycore_gil.h), or a little less. */
+#define GIL_SIZE         208
 /* The member tid of glibc's struct pthread (nptl/descr.h), from pthread_self() on. */
 #define PTHREAD_TID_OFFSET 720
 
@@ -34,8 +36,8 @@ static bool is_torn(const struct error *error)
     return error && (error_code(error) == ERROR_BUSY || error_code(error) == ERROR_FAULT);
 }
 
-/* Is Python starting or ending at this moment? Then its lists come and go. */
-static bool is_passing(const struct runtime *runtime)
+/* Is Python starting or ending at this moment? */
+static struct error *read_passing(const struct runtime *runtime, bool *passing)
 {
     const struct layout *layout = &runtime->layout;
     uint32_t initialized = 0;
@@ -46,9 +48,27 @@ static bool is_passing(const struct runtime *runtime)
     if (!error)
         error = memory_read_u64(runtime_memory(runtime), address_add(runtime->address, layout->runtime.finalizing),
                                 &finalizing);
-    bool passing = !error && (!initialized || finalizing);
-    error_destroy(error);
+    *passing = !error && (!initialized || finalizing);
+    return error;
+}
+
+/* Then its lists come and go. */
+static bool is_passing(const struct runtime *runtime)
+{
+    bool passing;
+
+    error_destroy(read_passing(runtime, &passing));
     return passing;
+}
+
+struct error *runtime_check_lives(const struct runtime *runtime)
+{
+    bool passing;
+    struct error *error = read_passing(runtime, &passing);
+
+    if (error || !passing)
+        return error;
+    return error_create(ERROR_TARGET_ENDED, NULL, "process %d is shutting down", runtime->process->pid);
 }
 
 static struct error *give_up(const struct runtime *runtime, struct error *error)
@@ -154,22 +174,29 @@ static struct error *read_main_interpreter(const struct runtime *runtime, struct
 
 /* --------------------------------------------------------------------- GIL */
 
+/* The GIL's struct; ADDRESS_NULL where it isn't made yet. */
+static struct error *find_gil(const struct runtime *runtime, struct address interpreter, struct address *gil)
+{
+    const struct layout *layout = &runtime->layout;
+
+    *gil = address_add(runtime->address, layout->runtime.gil);
+    if (layout->runtime.gil != OFF_NONE)
+        return NULL;
+    return memory_read_address(runtime_memory(runtime), address_add(interpreter, layout->interpreter.ceval_gil), gil);
+}
+
 static struct error *read_gil_of(const struct runtime *runtime, struct address interpreter, bool *locked,
                                  struct address *holder)
 {
     const struct layout *layout = &runtime->layout;
-    struct address gil = address_add(runtime->address, layout->runtime.gil);
+    struct address gil;
     uint32_t value;
     struct error *error;
 
     *locked = false;
     *holder = ADDRESS_NULL;
-    if (layout->runtime.gil == OFF_NONE) {
-        error =
-            memory_read_address(runtime_memory(runtime), address_add(interpreter, layout->interpreter.ceval_gil), &gil);
-        if (error || !gil.value)
-            return error;
-    }
+    if ((error = find_gil(runtime, interpreter, &gil)) || !gil.value)
+        return error;
     if ((error = memory_read_u32(runtime_memory(runtime), address_add(gil, layout->gil.locked), &value)) ||
         (error = memory_read_address(runtime_memory(runtime), address_add(gil, layout->gil.last_holder), holder)))
         return error;
@@ -196,6 +223,16 @@ struct error *runtime_holds_gil(const struct runtime *runtime, const struct thre
 
     *holds = !error && locked && holder.value == thread->address.value;
     return error;
+}
+
+bool runtime_is_gil_wait(const struct runtime *runtime, const struct thread_state *thread, struct address word)
+{
+    struct address gil;
+    struct error *error = find_gil(runtime, thread->interpreter, &gil);
+    bool found = !error && gil.value && word.value >= gil.value && word.value < gil.value + GIL_SIZE;
+
+    error_destroy(error);
+    return found;
 }
 
 /* ------------------------------------------------- thread ids and namespaces */
@@ -441,6 +478,18 @@ struct error *runtime_find_pending(const struct runtime *runtime, struct address
     struct error *error = read_main_interpreter(runtime, &interpreter);
     if (!error)
         *queue = address_add(interpreter, layout->interpreter.pending);
+    return error;
+}
+
+struct error *runtime_read_pending_finishing(const struct runtime *runtime, bool *finishing)
+{
+    struct address queue;
+    uint32_t value = 0;
+    struct error *error = NULL;
+
+    if (runtime->layout.pending.finishing != OFF_NONE && !(error = runtime_find_pending(runtime, &queue)))
+        error = memory_read_u32(runtime_memory(runtime), address_add(queue, runtime->layout.pending.finishing), &value);
+    *finishing = value != 0;
     return error;
 }
 

@@ -185,6 +185,11 @@ static void print_thread_state(void)
 static void print_pending(void)
 {
     struct _pending_calls *pending = NULL;
+#if PY_VERSION_HEX < 0x03090000
+    OFFSET("pending.finishing", struct _pending_calls, finishing);
+#else
+    NONE("pending.finishing");
+#endif
 #if PY_VERSION_HEX < 0x030D0000
     OFFSET("pending.lock", struct _pending_calls, lock);
     NONE("pending.mutex");

@@ -13,6 +13,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -177,7 +178,8 @@ const struct arch arch_native = {
     .syscall_length = 0,
     .syscall_code = {arm_syscall_code, sizeof(arm_syscall_code)},
     .sigreturn_code = {arm_sigreturn_code, sizeof(arm_sigreturn_code)},
-    .nr = {.mmap = 222, .munmap = 215, .close = 57, .socketpair = 199, .memfd_create = 279, .clock_gettime = 113},
+    .nr = {.mmap = 222, .munmap = 215, .close = 57, .socketpair = 199, .memfd_create = 279, .clock_gettime = 113,
+           .rt_sigsuspend = 133, .pause = -1},
     .prepare = arm_prepare,
     .read_state = arm_read_state,
     .stack_pointer = arm_stack_pointer,
@@ -186,6 +188,8 @@ const struct arch arch_native = {
     .follows_call = arm_follows_call,
     .blocked = arm_blocked,
     .frame_skew = 0,
+    .frame_mask = offsetof(struct arm_frame, uc_sigmask),
+    .frame_stack = offsetof(struct arm_frame, context.words[ARM_SP]),
     .frame_size = arm_frame_size,
     .step_size = sizeof(struct arm_frame) + 16,
     .build_frame = arm_build_frame,

@@ -53,6 +53,7 @@ struct arch_code {
 
 struct arch_syscall_numbers {
     long mmap, munmap, close, socketpair, memfd_create, clock_gettime;
+    long rt_sigsuspend, pause; /* pause -1: there is none */
 };
 
 /* One thing that a borrowed thread is made to do. */
@@ -104,6 +105,7 @@ struct arch {
      * multiple of 16 long.
      */
     uint64_t frame_skew;
+    uint64_t frame_mask, frame_stack; /* where the signal mask and the stack pointer are in it */
     size_t step_size;
     size_t (*frame_size)(const struct arch_state *state); /* at most, with alignment */
     void (*build_frame)(const struct arch_state *state, struct address at, const struct arch_places *places,

@@ -20,6 +20,7 @@
 #include <cpuid.h>
 #include <elf.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -334,7 +335,8 @@ const struct arch arch_native = {
     .syscall_length = 2,
     .syscall_code = {x86_syscall_code, sizeof(x86_syscall_code)},
     .sigreturn_code = {x86_sigreturn_code, sizeof(x86_sigreturn_code)},
-    .nr = {.mmap = 9, .munmap = 11, .close = 3, .socketpair = 53, .memfd_create = 319, .clock_gettime = 228},
+    .nr = {.mmap = 9, .munmap = 11, .close = 3, .socketpair = 53, .memfd_create = 319, .clock_gettime = 228,
+           .rt_sigsuspend = 130, .pause = 34},
     .prepare = x86_prepare,
     .read_state = x86_read_state,
     .stack_pointer = x86_stack_pointer,
@@ -343,6 +345,8 @@ const struct arch arch_native = {
     .follows_call = x86_follows_call,
     .blocked = x86_blocked,
     .frame_skew = 8,
+    .frame_mask = offsetof(struct x86_frame, uc_sigmask),
+    .frame_stack = offsetof(struct x86_frame, context.sp),
     .frame_size = x86_frame_size,
     .step_size = sizeof(struct x86_frame),
     .build_frame = x86_build_frame,

@@ -9,6 +9,7 @@
 #   NONCE     what is to be said there
 #   CLOSE     ((descriptor, inode), ...) to be closed
 #   REQUEST   the request's id
+#   TARGET    the process that it is for, as it names itself
 #   FRESH     shall it run in a thread of its own?
 #   INTERPRETER   the id of the interpreter that the script runs in, None: this one
 #   MESSAGE   (request, code) in an interpreter where the agent runs as another's guest
@@ -40,6 +41,11 @@ def agent(channel, connect, close, request, trouble):
     for spare in close:
         if is_ours(*spare):
             posix.close(spare[0])
+    # A child that was forked since has it all too; but the request is its parent's.
+    if pid != TARGET:
+        if is_ours(*channel):
+            posix.close(channel[0])
+        return
     fd = connect() if connect else channel[0] if is_ours(*channel) else -1
     inode = posix.fstat(fd).st_ino if fd >= 0 else 0
     gone = []
@@ -148,8 +154,8 @@ def agent(channel, connect, close, request, trouble):
     def be_guest(message):
         try:
             call(b"interpreter", sys, INTERPRETER,
-                 "CHANNEL = (%d, %d)\nCONNECT = None\nNONCE = %r\nCLOSE = ()\nREQUEST = %d\nFRESH = False\n"
-                 "INTERPRETER = None\nMESSAGE = %r\n" % (fd, inode, NONCE, request, message) + fetch(b"agent").decode())
+                 "CHANNEL = (%d, %d)\nCONNECT = None\nNONCE = %r\nCLOSE = ()\nREQUEST = %d\nTARGET = %d\nFRESH = False\n"
+                 "INTERPRETER = None\nMESSAGE = %r\n" % (fd, inode, NONCE, request, pid, message) + fetch(b"agent").decode())
         finally:
             if not is_ours(fd, inode):
                 gone.append(fd)

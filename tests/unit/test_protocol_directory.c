@@ -47,12 +47,12 @@ static void assert_mode(const char *directory, const char *name, mode_t mode, ui
 static void test_private(void **state)
 {
     struct directory directory;
-    char path[96];
+    char path[128];
     int fd;
 
     (void)state;
     umask(022);
-    assert_null(directory_open(&directory, getpid(), geteuid(), getegid()));
+    assert_null(directory_open(&directory, getpid(), 1234, geteuid(), getegid()));
     assert_mode(directory.path, "", 0700, geteuid());
     assert_mode(directory.path, "channel", 0600, geteuid());
     assert_int_equal(umask(022), 022);
@@ -77,7 +77,7 @@ static void test_stranger(void **state)
     int fd, status;
 
     (void)state;
-    assert_null(directory_open(&directory, getpid(), geteuid(), getegid()));
+    assert_null(directory_open(&directory, getpid(), 1234, geteuid(), getegid()));
     pid_t child = fork();
     if (!child) {
         connect_to(&directory);
@@ -96,10 +96,54 @@ static void test_given(void **state)
     (void)state;
     if (geteuid() != 0)
         skip();
-    assert_null(directory_open(&directory, getpid(), NOBODY, NOBODY));
+    assert_null(directory_open(&directory, getpid(), 1234, NOBODY, NOBODY));
     assert_mode(directory.path, "", 0700, NOBODY);
     assert_mode(directory.path, "channel", 0600, NOBODY);
     directory_close(&directory);
+}
+
+/* As when its owner is killed: the descriptors are closed, the rest stays. */
+static void leave(struct directory *directory)
+{
+    close(directory->listen_fd);
+    close(directory->fd);
+    close(directory->parent_fd);
+}
+
+static void test_left(void **state)
+{
+    struct directory left, another;
+    char path[128];
+
+    (void)state;
+    assert_null(directory_open(&left, getpid(), 1234, geteuid(), getegid()));
+    assert_null(directory_write_file(&left, "agent.py", geteuid(), getegid(), "text", path, sizeof(path)));
+    leave(&left);
+    assert_int_equal(directory_clear(getpid(), 1235, geteuid()), 0); /* another process's */
+    assert_int_equal(access(left.path, F_OK), 0);
+    /* As long as it is there, a new one has another name. */
+    assert_null(directory_open(&another, getpid(), 1234, geteuid(), getegid()));
+    assert_string_not_equal(another.path, left.path);
+    directory_close(&another);
+    assert_int_equal(directory_clear(getpid(), 1234, geteuid()), 1);
+    assert_int_equal(access(left.path, F_OK), -1);
+    assert_int_equal(directory_clear(getpid(), 1234, geteuid()), 0);
+}
+
+/* A stranger's is left alone, whatever its name. */
+static void test_left_by_a_stranger(void **state)
+{
+    struct directory left;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_null(directory_open(&left, getpid(), 1234, NOBODY, NOBODY));
+    leave(&left);
+    assert_int_equal(directory_clear(getpid(), 1234, NOBODY - 1), 0);
+    assert_mode(left.path, "channel", 0600, NOBODY);
+    assert_int_equal(directory_clear(getpid(), 1234, NOBODY), 1);
+    assert_int_equal(access(left.path, F_OK), -1);
 }
 
 /* ------------------------------------------------------------------ a trap */
@@ -164,11 +208,11 @@ static void test_links(void **state)
     trap_path(&trap, "run", path, sizeof(path));
     assert_int_equal(mkdir(path, 0755), 0);
     trap_start(&trap);
-    assert_null(directory_open(&directory, trap.child, geteuid(), getegid()));
+    assert_null(directory_open(&directory, trap.child, 1234, geteuid(), getegid()));
     assert_int_equal(strncmp(directory.path, "/run/safepoint-", 15), 0);
     directory_close(&directory);
     assert_int_equal(rmdir(path), 0);
-    struct error *error = directory_open(&directory, trap.child, geteuid(), getegid());
+    struct error *error = directory_open(&directory, trap.child, 1234, geteuid(), getegid());
     assert_non_null(error);
     assert_int_equal(error_code(error), ERROR_UNSUPPORTED);
     error_destroy(error);
@@ -187,6 +231,8 @@ int main(void)
         cmocka_unit_test(test_private),
         cmocka_unit_test(test_stranger),
         cmocka_unit_test(test_given),
+        cmocka_unit_test(test_left),
+        cmocka_unit_test(test_left_by_a_stranger),
         cmocka_unit_test(test_links),
     };
 
