@@ -207,14 +207,26 @@ static int child_read_mark(pid_t pid)
     return score;
 }
 
-/* Dead, or marked: then it is dying, killed with its maker. */
+/* On its way to its exit it has the signals blocked that it was made with. */
+static bool child_blocks_all_signals(pid_t pid)
+{
+    struct process_status status;
+    struct error *gone = process_read_status(pid, 0, &status);
+    bool blocks = !gone && process_blocks_all_signals(&status);
+
+    error_destroy(gone);
+    return blocks;
+}
+
+/* Dead, or dying: killed with its maker, or ending by itself. */
 static bool child_is_ours(pid_t pid)
 {
     long exit_signal, exit_code;
     char state;
 
     return child_read_stat(pid, &state, &exit_signal, &exit_code) && exit_signal == 0 &&
-           (child_read_mark(pid) == CHILD_OOM_SCORE || (state == 'Z' && exit_code == CHILD_EXIT_CODE << 8));
+           (child_read_mark(pid) == CHILD_OOM_SCORE || exit_code == CHILD_EXIT_CODE << 8 ||
+            (state != 'Z' && child_blocks_all_signals(pid)));
 }
 
 bool child_is_dead(const struct child_left *left)

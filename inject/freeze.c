@@ -23,6 +23,7 @@
 #define FREEZE_LONGEST_WAIT_MS 400
 #define FREEZE_HOPELESS_MS 500 /* for a moment without the GIL, where no thread can be brought to a safe point */
 #define FREEZE_REMOVE_MS 2000
+#define FREEZE_CHAIN_MS 200 /* a chain takes microseconds, once its thread is given a processor */
 #define FREEZE_LEFT_MAX 64
 #define FREEZE_MILLISECOND UINT64_C(1000000)
 
@@ -630,14 +631,35 @@ struct error *freeze_close(struct freeze *freeze)
     return made ? freeze_remove(freeze, &left) : NULL;
 }
 
+/* Is some thread in a chain that a killed one of us has laid? It may be about to make a child. */
+static bool freeze_chain_runs(const struct process *process)
+{
+    scoped_free pid_t *tids = NULL;
+    size_t count = 0;
+    bool runs = false;
+    struct error *error = process_list_threads(process->pid, &tids, &count);
+
+    error_destroy(error);
+    for (size_t i = 0; i < count && !runs; i++) {
+        struct process_status status;
+        struct error *gone = process_read_status(process->pid, tids[i], &status);
+
+        runs = !gone && process_blocks_all_signals(&status);
+        error_destroy(gone);
+    }
+    return runs;
+}
+
 struct error *freeze_clear_leftovers(const struct inject_target *target, unsigned *cleared)
 {
     const struct freeze none = {.target = target};
     struct child_left left[FREEZE_LEFT_MAX];
-    size_t count = child_list_left(target->process, left, FREEZE_LEFT_MAX);
     struct error *error = NULL;
 
     *cleared = 0;
+    for (int i = 0; i < FREEZE_CHAIN_MS && freeze_chain_runs(target->process); i++)
+        freeze_nap(1000);
+    size_t count = child_list_left(target->process, left, FREEZE_LEFT_MAX);
     for (size_t i = 0; i < count && !error; i++) {
         error = freeze_remove(&none, &left[i]);
         *cleared += !error;
