@@ -100,13 +100,17 @@ $(BUILD)/heap/%: tests/heap/%.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
 
+# What the live tests of the freeze run.
+$(BUILD)/freeze: tests/freeze/freeze.c $(LIBRARY_OBJECTS) $(BUILD)/flags
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
+
 # Every source compiled and nothing linked (lint).
 .PHONY: objects
 objects: $(OBJECTS)
 
 ## check: unit tests, then live tests on every Python found (makes build/sid first)
 .PHONY: check
-check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/heap/compare $(BUILD)/heap/torn unit sid faults
+check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/freeze $(BUILD)/heap/compare $(BUILD)/heap/torn unit sid faults
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(JOBS) $(PYTEST_ARGS)
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/heap -m 'not long' -n $(JOBS) $(PYTEST_ARGS)
 
@@ -197,6 +201,11 @@ format: build/deps-lint.stamp
 bench: build/deps-bench.stamp $(BUILD)/safepoint sid
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/bench.py
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/heap.py
+
+## bench-freeze: a target's pause for a freeze of its memory, and what writing to it costs afterwards, by its size
+.PHONY: bench-freeze
+bench-freeze: $(BUILD)/safepoint $(BUILD)/freeze
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/freeze.py
 
 ## demo: starts a small leaking service, attaches, runs a script in it, shows its statistics, ends it
 .PHONY: demo

@@ -57,6 +57,7 @@ static void borrow_search_image(struct borrow_code *code, const struct process *
                         &code->places.sigreturn);
     borrow_search_function(image, "munmap", &code->munmap);
     borrow_search_function(image, "abs", &code->abs);
+    borrow_search_function(image, "raise", &code->raise);
     image_close(image);
 }
 

@@ -31,12 +31,13 @@
 
 #define BORROW_SCRATCH_SIZE 64
 
-/* Code that is already mapped in the target: what the frame needs, and two
- * functions of the C library that a stub or a withdrawal uses. */
+/* Code that is already mapped in the target: what the frame needs, and
+ * functions of the C library that a stub, a withdrawal or a pause uses. */
 struct borrow_code {
     struct arch_places places;
     struct address munmap;
-    struct address abs; /* int abs(int): does nothing and returns 0 for 0 */
+    struct address abs;   /* int abs(int): does nothing and returns 0 for 0 */
+    struct address raise; /* int raise(int); ADDRESS_NULL when the file of the others hasn't got it */
 };
 
 /* Finds all of it in the C library or, failing that, in any file that is mapped
