@@ -96,7 +96,7 @@ bool borrow_pauses(const struct borrow *borrow);
 /* Lays the chain on the stack and points the thread at its first step. The thread stays
  * stopped; let go, it does the steps and goes on as if nothing had been, an
  * interrupted system call as `resume` says. Signals are blocked until then, but in
- * a step with own_signal_mask. At least one step.
+ * a step with own_signal_mask (or that one of its `signal`). At least one step.
  * pause() begun again could miss a signal that came before: it goes on as
  * rt_sigsuspend(), which lets signals in and waits at once. */
 struct error *borrow_chain(struct borrow *borrow, const struct arch_step *steps, size_t count,

@@ -23,7 +23,6 @@
 #define FREEZE_LONGEST_WAIT_MS 400
 #define FREEZE_HOPELESS_MS 500 /* for a moment without the GIL, where no thread can be brought to a safe point */
 #define FREEZE_REMOVE_MS 2000
-#define FREEZE_CHAIN_MS 200 /* a chain takes microseconds, once its thread is given a processor */
 #define FREEZE_LEFT_MAX 64
 #define FREEZE_MILLISECOND UINT64_C(1000000)
 
@@ -586,6 +585,33 @@ static bool freeze_remove_once(const struct freeze *freeze, const struct inject_
     return gone;
 }
 
+static struct error *freeze_remove(const struct freeze *freeze, const struct child_left *left);
+
+/* The process has ended, and its children are init's now; or it has become another program (execve), whose they are still. */
+static struct error *freeze_remove_from_next(const struct freeze *freeze, const struct child_left *left)
+{
+    struct freeze next = {.wake = freeze->wake};
+    struct inject_target target = *freeze->target;
+    struct process process;
+    struct maps maps;
+    struct error *error = process_open(&process, freeze->target->process->pid);
+
+    if (error) {
+        error_destroy(error);
+        return NULL;
+    }
+    target.process = &process;
+    next.target = &target;
+    if (process.start_time == freeze->target->process->start_time && !(error = maps_read(&maps, process.pid))) {
+        error = borrow_find_code(&target.code, &process, &maps);
+        maps_deinit(&maps);
+        if (!error)
+            error = freeze_remove(&next, left);
+    }
+    process_close(&process);
+    return error;
+}
+
 static struct error *freeze_remove(const struct freeze *freeze, const struct child_left *left)
 {
     uint64_t until = tracee_clock() + FREEZE_REMOVE_MS * FREEZE_MILLISECOND;
@@ -596,9 +622,9 @@ static struct error *freeze_remove(const struct freeze *freeze, const struct chi
         struct maps maps;
         struct error *ended = process_check(process);
 
-        if (ended) { /* and its children with it, or they are init's now */
+        if (ended) {
             error_destroy(ended);
-            return NULL;
+            return freeze_remove_from_next(freeze, left);
         }
         if (tracee_clock() > until)
             return error_create(ERROR_BUSY, "it goes when safepoint is used again while a thread of it can be borrowed",
@@ -631,25 +657,6 @@ struct error *freeze_close(struct freeze *freeze)
     return made ? freeze_remove(freeze, &left) : NULL;
 }
 
-/* Is some thread in a chain that a killed one of us has laid? It may be about to make a child. */
-static bool freeze_chain_runs(const struct process *process)
-{
-    scoped_free pid_t *tids = NULL;
-    size_t count = 0;
-    bool runs = false;
-    struct error *error = process_list_threads(process->pid, &tids, &count);
-
-    error_destroy(error);
-    for (size_t i = 0; i < count && !runs; i++) {
-        struct process_status status;
-        struct error *gone = process_read_status(process->pid, tids[i], &status);
-
-        runs = !gone && process_blocks_all_signals(&status);
-        error_destroy(gone);
-    }
-    return runs;
-}
-
 struct error *freeze_clear_leftovers(const struct inject_target *target, unsigned *cleared)
 {
     const struct freeze none = {.target = target};
@@ -657,8 +664,7 @@ struct error *freeze_clear_leftovers(const struct inject_target *target, unsigne
     struct error *error = NULL;
 
     *cleared = 0;
-    for (int i = 0; i < FREEZE_CHAIN_MS && freeze_chain_runs(target->process); i++)
-        freeze_nap(1000);
+    leftovers_await_chain(target->process->pid); /* it may be about to make a child */
     size_t count = child_list_left(target->process, left, FREEZE_LEFT_MAX);
     for (size_t i = 0; i < count && !error; i++) {
         error = freeze_remove(&none, &left[i]);

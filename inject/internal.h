@@ -132,6 +132,10 @@ struct address stage_stub_entry(const struct inject_request *request, const unsi
  * request->thread and method. */
 struct error *debugger_find_armed(struct inject_request *request, bool *armed) __attribute__((warn_unused_result));
 
+/* leftovers.c: waits until no thread is in a chain that a killed one of us has laid, which does a few system calls more
+ * when it gets the processor. False: one still is, after half a second. */
+bool leftovers_await_chain(pid_t pid);
+
 /* post.c: the request's staging is removed by whichever thread can be borrowed, and its end waited for. */
 struct error *inject_remove(struct inject_request *request) __attribute__((warn_unused_result));
 /* post.c: a request in which nothing is staged or posted. */

@@ -76,7 +76,7 @@ static bool leftover_read_results(const struct inject_target *target, struct add
 
 /* Is some thread still in a chain of ours? Its mask says so: the C library never lets a
  * program block the two signals that it uses itself. */
-static bool leftover_chain_runs(pid_t pid)
+static bool leftovers_chain_runs(pid_t pid)
 {
     scoped_free pid_t *tids = NULL;
     size_t count;
@@ -94,13 +94,12 @@ static bool leftover_chain_runs(pid_t pid)
     return runs;
 }
 
-/* It does a few system calls more, when it gets the processor. */
-static bool leftover_await_chain(pid_t pid)
+bool leftovers_await_chain(pid_t pid)
 {
     const struct timespec nap = {0, 1000000};
     int naps = 0;
 
-    while (leftover_chain_runs(pid) && naps++ < LEFTOVERS_CHAIN_MS)
+    while (leftovers_chain_runs(pid) && naps++ < LEFTOVERS_CHAIN_MS)
         nanosleep(&nap, NULL);
     return naps <= LEFTOVERS_CHAIN_MS;
 }
@@ -112,7 +111,7 @@ static bool leftover_take_page(struct inject_request *request, size_t index)
     struct stage_results results;
 
     if (!leftover_read_results(request->target, map->start, &results) ||
-        !leftover_await_chain(request->target->process->pid) ||
+        !leftovers_await_chain(request->target->process->pid) ||
         !leftover_read_results(request->target, map->start, &results) || results.posted[0] || results.posted[1])
         return false;
     bool stub = before->end.value == map->start.value && before->executable && !before->inode;

@@ -128,17 +128,23 @@ static struct error *point_find(const struct inject_target *target, const char *
 static struct error *point_post_borrowed(struct safe_point *point, struct inject_stop *stop)
 {
     const struct inject_target *target = stop->request->target;
+    /* A signal that a pause() waits for must not be handled before it, nor in the rt_sigsuspend() that stands for one since
+     * a chain before this. Other calls' may be: where Python repeats the call, it looks at its signals first. */
+    bool own = !borrow_pauses(&stop->borrow) && !point_has_signal(stop->borrow.state.signal_mask, point->signal);
     struct arch_step steps[] = {
-        {.own_signal_mask = true},
-        {.target = target->code.raise.value, .arguments = {(uint64_t)point->signal}, .own_signal_mask = true},
-        {.arguments = {POINT_GILSTATE_UNLOCKED}, .own_signal_mask = true},
+        {.own_signal_mask = own},
+        {.target = target->code.raise.value,
+         .arguments = {(uint64_t)point->signal},
+         .own_signal_mask = own,
+         .signal = point->signal},
+        {.arguments = {POINT_GILSTATE_UNLOCKED}, .own_signal_mask = own},
     };
     struct error *error = point_find(target, "PyGILState_Ensure", &steps[0].target);
 
     if (error || (error = point_find(target, "PyGILState_Release", &steps[2].target)))
         return error;
     point->borrowed = true;
-    return borrow_chain(&stop->borrow, steps, 3, ARCH_RESUME_SAME);
+    return borrow_chain(&stop->borrow, steps, 3, block_resume(stop));
 }
 
 /* The guards of the borrowed call: in a system call of Python's own (or, by consent, somebody else's) that isn't a futex,

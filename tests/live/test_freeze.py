@@ -19,7 +19,7 @@ from programs import Program, Traces
 from test_seccomp import INSTALL
 
 FREEZE = os.path.join(os.path.dirname(SAFEPOINT), "freeze")
-SITUATIONS = ["busy", "eight", "worker", "joined", "idle"]
+SITUATIONS = ["busy", "eight", "worker", "joined", "paused", "idle"]
 
 
 def freeze(target, *words, status=0):
@@ -157,6 +157,18 @@ def test_what_it_closes_is_closed(python):
             assert peer.recv(1) == b"" and popen.poll() is None
             popen.kill()
         assert freeze(target)["cleared"] == 1
+
+
+def test_that_becomes_another_program(python):
+    """By execve(), while it is held: the child is removed all the same."""
+    with target_running(python, "idle") as target:
+        popen = subprocess.Popen([FREEZE, str(target.pid), "hold", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        until_it_has_a_child(target, popen)
+        target.tell("exec import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(100)'])")
+        assert popen.wait(PATIENCE) == 0
+        assert "time.sleep" in target.proc("cmdline") and children(target.pid) == []
+        target.kill()
+        target.end = lambda: None
 
 
 def until_it_has_a_child(target, popen):

@@ -5,6 +5,7 @@ SITUATION:
     eight     it works, and seven more
     worker    it waits in a read, and another thread works
     joined    it waits for the other thread that works
+    paused    it waits for a signal, and another thread works
     idle      it waits in a read, and another thread sleeps again and again
 Work is a counter, and bytes that are set as a whole by one call in C, which holds the GIL: at a safe point they are all
 the same. It answers one JSON value a line: {"count": address, "pattern": "address:size"}, and at the end of CONTROL_FD what
@@ -80,6 +81,18 @@ def wait():
     done = True
 
 
+def pause():
+    while not done:
+        signal.pause()
+        if not done:
+            BAD.append("a pause ended without its signal")
+
+
+def work_and_signal():
+    work(True)
+    os.kill(os.getpid(), signal.SIGUSR2)
+
+
 def have_no_children():
     try:
         os.waitpid(-1, os.WNOHANG)
@@ -93,15 +106,19 @@ def see(number, _):
 
 
 def main():
-    helpers = {"eight": [(work, (False,))] * 7, "worker": [(work, (False,))], "joined": [(work, (True,))], "idle": [(sleep, ())]}
+    helpers = {"eight": [(work, (False,))] * 7, "worker": [(work, (False,))], "joined": [(work, (True,))], "idle": [(sleep, ())],
+               "paused": [(work_and_signal, ())]}
     threads = [threading.Thread(target=function, args=words) for function, words in helpers.get(situation, [])]
     for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGTRAP, signal.SIGCONT):
         signal.signal(number, see)
+    signal.signal(signal.SIGUSR2, lambda number, frame: None)
     for thread in threads:
         thread.start()
     say({"count": ctypes.addressof(counter), "pattern": "%d:%d" % (ctypes.addressof(PLACE), SIZE)})
     if situation in ("busy", "eight"):
         work(True)
+    elif situation == "paused":
+        pause()
     elif situation != "joined":
         wait()
     for thread in threads:
