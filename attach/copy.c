@@ -78,7 +78,6 @@ static struct error *copy_add_map(struct copy *copy, int pagemap, const struct m
 static struct error *copy_list_runs(struct copy *copy, uint64_t *size)
 {
     scoped_free uint64_t *entries = malloc(COPY_PAGEMAP_ENTRIES * sizeof(*entries));
-    struct maps maps;
     char path[64];
 
     copy->count = 0;
@@ -87,14 +86,12 @@ static struct error *copy_list_runs(struct copy *copy, uint64_t *size)
     scoped_fd int pagemap = open(path, O_RDONLY | O_CLOEXEC);
     if (pagemap < 0 || !entries)
         return error_create(ERROR_UNSUPPORTED, NULL, "can't learn what pages process %d has", copy->process->pid);
-    struct error *error = maps_read(&maps, copy->process->pid);
-    if (error)
-        return error;
-    for (size_t i = 0; i < maps.count && !error; i++) {
-        if (copy_wants(&maps.entries[i]))
-            error = copy_add_map(copy, pagemap, &maps.entries[i], entries, size);
+    maps_deinit(&copy->maps);
+    struct error *error = maps_read(&copy->maps, copy->process->pid);
+    for (size_t i = 0; !error && i < copy->maps.count; i++) {
+        if (copy_wants(&copy->maps.entries[i]))
+            error = copy_add_map(copy, pagemap, &copy->maps.entries[i], entries, size);
     }
-    maps_deinit(&maps);
     return error;
 }
 
@@ -313,7 +310,33 @@ struct error *copy_take(struct copy *copy)
         return error;
     if (size > copy->room)
         return error_create(ERROR_BUSY, NULL, "process %d grows faster than it can be copied", copy->process->pid);
-    return copy_read_runs(copy, size);
+    if ((error = copy_read_runs(copy, size)))
+        return error;
+    madvise(copy->bytes + size, copy->room - size, MADV_DONTNEED);
+    return NULL;
+}
+
+/* From one address to the other, which one run holds. */
+static void copy_forget_part(struct copy *copy, const struct copy_run *run, uint64_t from, uint64_t to)
+{
+    uint64_t first = (run->offset + (from - run->start) + COPY_PAGE - 1) / COPY_PAGE * COPY_PAGE;
+    uint64_t last = (run->offset + (to - run->start)) / COPY_PAGE * COPY_PAGE;
+
+    if (first < last)
+        madvise(copy->bytes + first, last - first, MADV_DONTNEED);
+}
+
+void copy_forget(struct copy *copy, struct address from, size_t size)
+{
+    uint64_t end = from.value + size;
+
+    for (size_t i = copy_find_address(copy, from.value); i < copy->count && copy->runs[i].start < end; i++) {
+        const struct copy_run *run = &copy->runs[i];
+        uint64_t first = run->start > from.value ? run->start : from.value;
+        uint64_t last = run->start + run->size < end ? run->start + run->size : end;
+
+        copy_forget_part(copy, run, first, last);
+    }
 }
 
 void copy_deinit(struct copy *copy)
@@ -321,5 +344,6 @@ void copy_deinit(struct copy *copy)
     if (copy->bytes)
         munmap(copy->bytes, copy->room);
     free(copy->runs);
+    maps_deinit(&copy->maps);
     *copy = (struct copy){0};
 }

@@ -27,6 +27,7 @@ struct copy {
     size_t room;           /* of `bytes` */
     struct copy_run *runs; /* by rising address */
     size_t count, runs_room;
+    struct maps maps;      /* of the instant of copy_take() */
 };
 
 /* Makes room for a copy of the process as it is now, and some more; nothing is stopped. ERROR_SYSTEM
@@ -37,6 +38,9 @@ struct error *copy_prepare(struct copy *copy, const struct process *process) __a
 /* Copies; all threads of the process are stopped and stay so. ERROR_BUSY when it has grown too much:
  * let it go, and begin again with copy_prepare(). */
 struct error *copy_take(struct copy *copy) __attribute__((warn_unused_result));
+
+/* Gives back what is whole pages of these bytes' copy: they won't be read again (and would be zeros). */
+void copy_forget(struct copy *copy, struct address from, size_t size);
 
 void copy_deinit(struct copy *copy);
 

@@ -39,9 +39,12 @@ struct cli_options {
         enum cli_heap_sort sort;
         const char *match;   /* a pattern for names; NULL: all */
         uint64_t min;        /* bytes that a row must have */
-        uint64_t max_memory; /* bytes that we may copy; 0: no bound */
         size_t limit;        /* rows; 0: not said */
     } heap;
+    struct {
+        bool no_fork, no_pause;
+        uint64_t max_memory; /* bytes that we may take; 0: no bound */
+    } freeze;
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -50,9 +53,11 @@ struct cli_options {
 
 /* Which options a command takes, besides those that all take. */
 enum {
-    CLI_TAKES_REQUEST = 1, /* --thread --interp --timeout --wake --channel */
+    CLI_TAKES_REQUEST = 1, /* --thread --interp --channel */
     CLI_TAKES_CODE = 2,    /* -c -e -- ARGS */
-    CLI_TAKES_HEAP = 4,    /* --by --sort --min --match -n --max-memory --no-pause */
+    CLI_TAKES_HEAP = 4,    /* --by --sort --min --match -n */
+    CLI_TAKES_WAIT = 8,    /* --timeout --wake --no-wake */
+    CLI_TAKES_FREEZE = 16, /* --no-fork --no-pause --max-memory */
 };
 
 struct cli_command {

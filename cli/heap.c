@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * heap: all live objects of a process by type, module, size or generation. No code
- * runs in the target; its memory is copied and read here (runtime/heap/).
+ * heap: all live objects of a process by type, module, size or generation. No Python code
+ * runs in the target; its memory is frozen at a safe point and read here (runtime/heap/).
  */
 #include <fnmatch.h>
 #include <inttypes.h>
@@ -21,7 +21,6 @@ struct heap_row {
 };
 
 struct heap_answer {
-    struct heap_report report;
     struct heap_row *rows; /* chosen and sorted */
     size_t count;
     struct heap_row total;
@@ -190,7 +189,6 @@ static struct error *heap_ask(struct heap_answer *answer, struct heap *heap, con
     answer->rows = groups.rows;
     if (!sums || !table || !groups.rows)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the histogram");
-    answer->report = *heap_get_report(heap);
     if (by == CLI_HEAP_BY_GENERATION)
         heap_read_generations(heap);
     heap_sum(heap, by, sums);
@@ -254,20 +252,14 @@ static struct error *heap_print(const struct heap_answer *answer, const struct c
 static void heap_print_json(const struct heap_answer *answer, const struct heap_view *view,
                             const struct cli_options *options, struct json *json)
 {
-    json_decimal(json, "pause_us", 0);
+    heap_view_json_pause(view, json);
     json_begin_object(json, "result");
     json_unsigned(json, "objects", answer->total.count);
     json_unsigned(json, "tracked", answer->total.tracked);
     json_unsigned(json, "bytes", answer->total.bytes);
     json_unsigned(json, "refs", answer->total.refs);
     json_unsigned(json, "immortal", answer->total.immortal);
-    json_boolean(json, "partial", answer->report.missing_bytes != 0);
-    json_unsigned(json, "missing_bytes", answer->report.missing_bytes);
-    json_unsigned(json, "read_bytes", view->image.size);
-    json_string(json, "taken", view->source.taken);
-    json_unsigned(json, "torn_pools", answer->report.torn_pools);
-    json_boolean(json, "cut", answer->report.cut);
-    json_string(json, "allocator", answer->report.allocator);
+    heap_view_json(view, json);
     json_begin_array(json, heap_lists[options->heap.by]);
     for (size_t i = 0; i < heap_shown(answer, options); i++) {
         const struct heap_row *row = &answer->rows[i];
@@ -284,31 +276,13 @@ static void heap_print_json(const struct heap_answer *answer, const struct heap_
     json_end_object(json);
 }
 
-static void heap_print_notes(const struct heap_answer *answer, const struct heap_view *view,
-                             const struct cli_options *options)
-{
-    char size[24];
-
-    cli_note(options, "read while it ran, which may tear what changed meanwhile; copied in %.3f s, read in %.3f s",
-             view->copied_s, view->read_s);
-    if (answer->report.missing_bytes)
-        cli_note(options, "PARTIAL: %s of its memory were left out",
-                 cli_format_size(size, sizeof(size), answer->report.missing_bytes));
-    else if (answer->report.broken_lists || answer->report.torn_pools)
-        cli_note(options, "torn: %" PRIu64 " pools, %" PRIu64 " lists of the collector", answer->report.torn_pools,
-                 answer->report.broken_lists);
-    if (answer->report.cut)
-        cli_note(options, "PARTIAL: its references make no sense, and were followed no further");
-}
-
 /* ------------------------------------------------------------------- run */
 
-static struct error *heap_answer_to(const struct cli_options *options, struct session *session, struct json *json)
+static struct error *heap_run(const struct cli_options *options, struct json *json)
 {
-    const struct heap_source source = heap_source_running(session);
     struct heap_answer answer = {.count = 0};
     struct heap_view view;
-    struct error *error = heap_view_open(&view, session, &source, options);
+    struct error *error = heap_view_open(&view, options, json);
 
     if (error)
         return error;
@@ -318,27 +292,9 @@ static struct error *heap_answer_to(const struct cli_options *options, struct se
     else if (!error)
         error = heap_print(&answer, options);
     if (!error)
-        heap_print_notes(&answer, &view, options);
+        heap_view_note(&view, options);
     heap_view_close(&view);
     free(answer.rows);
-    return error;
-}
-
-static struct error *heap_run(const struct cli_options *options, struct json *json)
-{
-    struct session session;
-    pid_t pid;
-    struct error *error = cli_parse_pid(options->words[0], &pid);
-
-    if (error || (error = session_open(&session, pid)))
-        return error;
-    if (options->json)
-        session_json_target(json, &session);
-    if (!session.runtime.initialized || session.runtime.finalizing)
-        error = error_create(ERROR_BUSY, NULL, "process %d is starting or ending", pid);
-    else
-        error = heap_answer_to(options, &session, json);
-    session_close(&session);
     return error;
 }
 
@@ -348,10 +304,10 @@ const struct cli_command cli_command_heap = {
     .summary = "all live objects: count, bytes and references by type, module, size or generation",
     .description = "Every object, whether or not the garbage collector tracks it, read from outside: BYTES as\n"
                    "sys.getsizeof() counts them (a __sizeof__ written in Python is not run), REFS the sum of the\n"
-                   "refcounts without immortals. The 30 largest rows; all with -v or --json. The process runs\n"
-                   "meanwhile: what it changes just then may be missing.",
+                   "refcounts without immortals. The 30 largest rows; all with -v or --json. The process is held\n"
+                   "for milliseconds at its safe point, and goes on while its memory of that instant is read.",
     .example = "safepoint heap 4711 --match 'app.*' --sort count",
-    .takes = CLI_TAKES_HEAP,
+    .takes = CLI_TAKES_HEAP | CLI_TAKES_FREEZE | CLI_TAKES_WAIT,
     .words_min = 1,
     .words_max = 1,
     .run = heap_run,

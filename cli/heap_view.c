@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A process's memory is taken at its safe point (inject/freeze.h), copied, and given up as soon as the objects in the copy
+ * are known: the copy-on-write child costs the process least when it lives shortly.
+ */
 #include "cli/heap_view.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -9,7 +14,7 @@
 
 /* Of --max-memory, the part that the copy may have: what is found in it takes at most 7 tenths as much again. */
 #define VIEW_COPY_PERCENT 58
-/* What everything starts from can be torn, in a few of a hundred copies of a busy process. */
+/* What everything starts from can be torn, in a few of a hundred copies of a busy process that runs meanwhile. */
 #define VIEW_TRIES 6
 
 static double view_now(void)
@@ -25,66 +30,94 @@ static struct error *view_step(void *context, const char *what, uint64_t done, u
     return cli_progress_step(context, what, done, all);
 }
 
-/* The mappings are read again: a process that runs has others than when it was opened. */
-static struct error *view_take_room(struct heap_view *view, const struct cli_options *options)
-{
-    scoped_free struct heap_span *spans = NULL;
-    uint64_t most = options->heap.max_memory / 100 * VIEW_COPY_PERCENT;
-    struct maps maps;
-    size_t count;
-    struct error *error = maps_read(&maps, view->source.pid);
+/* ------------------------------------------------------------- reading */
 
+/* Of a copy that is read once: what has been read is given back. */
+static struct error *view_read_once(const struct memory *memory, struct address from, void *to, size_t size)
+{
+    struct copy *copy = memory->source;
+    struct error *error = memory_read(&copy->memory, from, to, size);
+
+    if (!error)
+        copy_forget(copy, from, size);
+    return error;
+}
+
+static const struct memory_ops view_once_ops = {view_read_once, NULL};
+
+/* The mappings are those of the instant: of the child, of the copy; of a process that runs, as they are now. */
+static struct error *view_find_spans(const struct freeze *freeze, struct heap_span **spans, size_t *count)
+{
+    struct maps maps;
+
+    if (freeze->way == FREEZE_COPY)
+        return heap_spans_find_copied(&freeze->copy, spans, count);
+    struct error *error = maps_read(&maps, freeze->process->pid);
     if (error)
         return error;
-    error = heap_spans_find(&maps, view->source.pid, &spans, &count);
-    if (!error)
-        error = heap_image_init(&view->image, spans, count, most);
+    error = heap_spans_find(&maps, freeze->process->pid, spans, count);
     maps_deinit(&maps);
     return error;
 }
 
-static struct error *view_read(struct heap_view *view, const struct session *session,
-                               const struct heap_progress *progress)
+static struct error *view_take_room(struct heap_view *view, const struct cli_options *options)
 {
+    scoped_free struct heap_span *spans = NULL;
+    uint64_t most = options->freeze.max_memory / 100 * VIEW_COPY_PERCENT;
+    size_t count;
+    struct error *error = view_find_spans(&view->freeze, &spans, &count);
+
+    return error ? error : heap_image_init(&view->image, spans, count, most);
+}
+
+static struct error *view_read(struct heap_view *view, const struct heap_progress *progress)
+{
+    const struct memory *memory = &view->freeze.process->memory;
+    const struct memory once = {&view_once_ops, &view->freeze.copy};
     double start = view_now();
-    struct error *error = heap_image_read(&view->image, view->source.memory, progress);
+    struct error *error =
+        heap_image_read(&view->image, view->freeze.way == FREEZE_COPY ? &once : memory, progress);
     double copied = view_now();
 
     if (!error)
-        error = heap_create(&view->heap, &session->runtime, view->source.memory, &view->image, progress);
+        error = heap_create(&view->heap, &view->session.runtime, memory, &view->image, progress);
     view->copied_s = copied - start;
     view->read_s = view_now() - copied;
     return error;
 }
 
-static struct error *view_try(struct heap_view *view, const struct session *session, const struct cli_options *options,
+static void view_forget(struct heap_view *view)
+{
+    heap_destroy(view->heap);
+    heap_image_deinit(&view->image);
+    view->heap = NULL;
+}
+
+static struct error *view_try(struct heap_view *view, const struct cli_options *options,
                               const struct heap_progress *progress)
 {
     struct error *error = view_take_room(view, options);
 
     if (error)
         return error;
-    error = view_read(view, session, progress);
-    if (error && view->image.missing && options->heap.max_memory && error_code(error) == ERROR_UNSUPPORTED)
+    error = view_read(view, progress);
+    if (error && view->image.missing && options->freeze.max_memory && error_code(error) == ERROR_UNSUPPORTED)
         error = error_with_hint(error, "give it more room: --max-memory");
     if (error)
-        heap_view_close(view);
+        view_forget(view);
     return error;
 }
 
-struct error *heap_view_open(struct heap_view *view, const struct session *session, const struct heap_source *source,
-                             const struct cli_options *options)
+static struct error *view_find_objects(struct heap_view *view, const struct cli_options *options)
 {
     struct cli_progress line;
     const struct heap_progress progress = {view_step, &line};
-
     struct error *error = NULL;
 
     cli_progress_begin(&line, options);
-    for (int tries = source->running ? VIEW_TRIES : 1; tries > 0; tries--) {
+    for (int tries = view->freeze.way == FREEZE_LIVE ? VIEW_TRIES : 1; tries > 0; tries--) {
         error_destroy(error);
-        *view = (struct heap_view){.source = *source};
-        error = view_try(view, session, options, &progress);
+        error = view_try(view, options, &progress);
         if (!error || error_code(error) != ERROR_UNSUPPORTED)
             break;
     }
@@ -92,14 +125,114 @@ struct error *heap_view_open(struct heap_view *view, const struct session *sessi
     return error;
 }
 
-void heap_view_close(struct heap_view *view)
+/* ------------------------------------------------------------- opening */
+
+static void view_thaw(struct heap_view *view, const struct cli_options *options)
 {
-    heap_destroy(view->heap);
-    heap_image_deinit(&view->image);
-    *view = (struct heap_view){.heap = NULL};
+    if (view->frozen)
+        session_thaw(&view->session, options, &view->freeze);
+    view->frozen = false;
+    if (view->heap) /* what is asked for from now on lies in files, and is the same there */
+        heap_use_memory(view->heap, &view->session.process.memory);
 }
 
-struct heap_source heap_source_running(const struct session *session)
+static struct error *view_open_heap(struct heap_view *view, const struct cli_options *options)
 {
-    return (struct heap_source){&session->process.memory, session->process.pid, true, "running"};
+    const struct runtime *runtime = &view->session.runtime;
+    struct error *error = heap_check_supported(runtime);
+
+    if (error)
+        return error;
+    if (!runtime->initialized || runtime->finalizing)
+        return error_create(ERROR_BUSY, NULL, "process %d is starting or ending", view->session.process.pid);
+    if ((error = session_freeze(&view->session, options, &view->freeze)))
+        return error;
+    view->frozen = true;
+    error = view_find_objects(view, options);
+    view_thaw(view, options);
+    return error;
+}
+
+struct error *heap_view_open(struct heap_view *view, const struct cli_options *options, struct json *json)
+{
+    pid_t pid;
+    struct error *error = cli_parse_pid(options->words[0], &pid);
+
+    *view = (struct heap_view){.frozen = false};
+    if (error || (error = session_open(&view->session, pid)))
+        return error;
+    if (options->json)
+        session_json_target(json, &view->session);
+    if ((error = view_open_heap(view, options)))
+        heap_view_close(view);
+    return error;
+}
+
+void heap_view_close(struct heap_view *view)
+{
+    view_forget(view);
+    session_close(&view->session);
+}
+
+/* ------------------------------------------------------------- saying how */
+
+static void view_note_pause(const struct heap_view *view, const struct cli_options *options)
+{
+    const struct freeze *freeze = &view->freeze;
+    char pause[32];
+
+    snprintf(pause, sizeof(pause), "pause %.1f ms", (double)freeze->pause_ns / 1e6);
+    cli_note(options, "%s; copied in %.3f s, read in %.3f s",
+             freeze->way == FREEZE_LIVE ? "read while it ran, which may tear what changed meanwhile" : pause,
+             view->copied_s, view->read_s);
+}
+
+void heap_view_note(const struct heap_view *view, const struct cli_options *options)
+{
+    const struct freeze *freeze = &view->freeze;
+    const struct heap_report *report = heap_get_report(view->heap);
+    char size[24];
+
+    view_note_pause(view, options);
+    if (freeze->way == FREEZE_COPY && !options->freeze.no_fork)
+        cli_note(options, "copied while it was stopped, for want of a child: %s", freeze->refused);
+    if (freeze->way != FREEZE_LIVE && !freeze->at_safe_point)
+        cli_note(options, "NOT AT A SAFE POINT, an object may be half changed: %s", freeze->why);
+    if (report->missing_bytes)
+        cli_note(options, "PARTIAL: %s of its memory were left out",
+                 cli_format_size(size, sizeof(size), report->missing_bytes));
+    else if (report->broken_lists || report->torn_pools)
+        cli_note(options, "torn: %" PRIu64 " pools, %" PRIu64 " lists of the collector", report->torn_pools,
+                 report->broken_lists);
+    if (report->cut)
+        cli_note(options, "PARTIAL: its references make no sense, and were followed no further");
+}
+
+void heap_view_json_pause(const struct heap_view *view, struct json *json)
+{
+    json_decimal(json, "pause_us", (double)view->freeze.pause_ns / 1e3);
+}
+
+static void view_json_text(struct json *json, const char *name, const char *text)
+{
+    if (text[0])
+        json_string(json, name, text);
+    else
+        json_null(json, name);
+}
+
+void heap_view_json(const struct heap_view *view, struct json *json)
+{
+    const struct heap_report *report = heap_get_report(view->heap);
+
+    json_string(json, "method", freeze_way_name(view->freeze.way));
+    json_boolean(json, "at_safe_point", view->freeze.at_safe_point);
+    view_json_text(json, "why_not", view->freeze.why);
+    view_json_text(json, "refused", view->freeze.refused);
+    json_boolean(json, "partial", report->missing_bytes != 0);
+    json_unsigned(json, "missing_bytes", report->missing_bytes);
+    json_unsigned(json, "read_bytes", view->image.size);
+    json_unsigned(json, "torn_pools", report->torn_pools);
+    json_boolean(json, "cut", report->cut);
+    json_string(json, "allocator", report->allocator);
 }

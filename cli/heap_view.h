@@ -6,28 +6,25 @@
 #include "cli/session.h"
 #include "runtime/heap/heap.h"
 
-/* Where a heap's memory is read: the process itself, or a copy of it that stands still. */
-struct heap_source {
-    const struct memory *memory;
-    pid_t pid;         /* whose mappings say what is there */
-    bool running;      /* it changes while it is read: what is torn is left out */
-    const char *taken; /* how, for the answer: "running" */
-};
-
 struct heap_view {
-    struct heap_source source;
+    struct session session;
+    struct freeze freeze; /* how the memory was had; ended when the objects in it have been found */
+    bool frozen;          /* it is held still */
     struct heap_image image;
     struct heap *heap;
     double copied_s, read_s;
 };
 
-/* Copies a source's memory and finds the objects in it. The session outlives the view; the source's memory must be
- * there until the view is closed. ERROR_INTERRUPTED by a signal to us. */
-struct error *heap_view_open(struct heap_view *view, const struct session *session, const struct heap_source *source,
-                             const struct cli_options *options) __attribute__((warn_unused_result));
+/* Opens the process of a command's first word, freezes its memory as the options ask for, and finds the objects in it; the
+ * process runs as ever then. With --json its target is printed too, also before most errors. ERROR_INTERRUPTED by a
+ * signal to us; and session_freeze()'s. The view must not be moved. */
+struct error *heap_view_open(struct heap_view *view, const struct cli_options *options, struct json *json)
+    __attribute__((warn_unused_result));
 void heap_view_close(struct heap_view *view);
 
-/* The process as it runs. */
-struct heap_source heap_source_running(const struct session *session);
+/* What the answer says of how it was had: notes; "pause_us" before the result, and fields of it. */
+void heap_view_note(const struct heap_view *view, const struct cli_options *options);
+void heap_view_json_pause(const struct heap_view *view, struct json *json);
+void heap_view_json(const struct heap_view *view, struct json *json);
 
 #endif

@@ -37,20 +37,25 @@ static const char help_request_options[] =
     "                        the thread that runs it (default main): any: the first that can; new: a fresh\n"
     "                        one, for scripts that take locks\n"
     "  --interp ID           the interpreter that it runs in (default 0, the main one)\n"
-    "  --timeout DURATION    500ms, 10s, 5m (default 10s); then it is withdrawn or interrupted\n"
-    "  --no-wake             wait for a blocked thread rather than wake it (--wake never)\n"
-    "  --wake auto|force     force: calls of other libraries too; one with a time-out then ends early\n"
     "  --channel auto|passed|directory\n"
     "                        how the answer comes: a socket passed, or one in a private directory\n";
+
+static const char help_wait_options[] =
+    "  --timeout DURATION    500ms, 10s, 5m (default 10s): how long a safe point, and an answer, is waited for\n"
+    "  --no-wake             wait for a blocked thread rather than wake it (--wake never)\n"
+    "  --wake auto|force     force: calls of other libraries too; one with a time-out then ends early\n";
+
+static const char help_freeze_options[] =
+    "  --no-fork             no copy-on-write child: the memory is copied while the process is stopped\n"
+    "  --no-pause            read the process as it runs\n"
+    "  --max-memory SIZE     take no more than this; what is left out makes the answer partial\n";
 
 static const char help_heap_options[] =
     "  --by type|module|size|generation\n"
     "  --sort bytes|count|refs|name\n"
     "  --min SIZE            only rows of at least so many bytes (64K, 10M)\n"
     "  --match PATTERN       only rows whose name fits, as 'app.*'\n"
-    "  -n NUMBER             so many rows\n"
-    "  --max-memory SIZE     copy no more than this; what is left out makes the answer partial\n"
-    "  --no-pause            read the process as it runs\n";
+    "  -n NUMBER             so many rows\n";
 
 static const char help_statuses[] =
     "0 done, 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
@@ -66,6 +71,8 @@ static void help_print_options(const struct cli_command *command)
     fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
             command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
             command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
+    fprintf(cli_output, "%s%s", command->takes & CLI_TAKES_FREEZE ? help_freeze_options : "",
+            command->takes & CLI_TAKES_WAIT ? help_wait_options : "");
 }
 
 static void help_print_command(const struct cli_command *command)
@@ -149,6 +156,9 @@ static void help_print_man(void)
     fputs(".SH OPTIONS\n.nf\n", cli_output);
     help_print_roff(help_code_options);
     help_print_roff(help_request_options);
+    help_print_roff(help_wait_options);
+    help_print_roff(help_heap_options);
+    help_print_roff(help_freeze_options);
     help_print_roff(help_common_options);
     fputs(".fi\n.SH EXIT STATUS\n", cli_output);
     help_print_roff(help_statuses);
@@ -163,7 +173,7 @@ static void help_print_completion(void)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
           "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread --interp\n"
-          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-pause' -- \"$word\")) ;;\n"
+          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"

@@ -15,7 +15,8 @@
 #define MAIN_TIMEOUT_MS 10000
 
 enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
-       OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE };
+       OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
+       OPTION_NO_FORK };
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
@@ -30,6 +31,7 @@ static const struct option main_options[] = {
     {"match", required_argument, NULL, OPTION_MATCH},
     {"max-memory", required_argument, NULL, OPTION_MAX_MEMORY},
     {"no-pause", no_argument, NULL, OPTION_NO_PAUSE},
+    {"no-fork", no_argument, NULL, OPTION_NO_FORK},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -100,20 +102,25 @@ static struct error *main_take_heap_option(struct cli_options *options, int opti
         return error;
     case OPTION_MIN:
         return main_take_size("min", value, &options->heap.min);
-    case OPTION_MAX_MEMORY:
-        return main_take_size("max-memory", value, &options->heap.max_memory);
     case OPTION_MATCH:
         options->heap.match = value;
         return NULL;
-    case 'n':
+    default: /* -n */
         if (main_take_number(value, &number) && number > 0) {
             options->heap.limit = (size_t)number;
             return NULL;
         }
         return error_create(ERROR_USAGE, NULL, "-n %s is no number of rows", value);
-    default: /* --no-pause */
-        return NULL;
     }
+}
+
+/* Those of commands that read the memory of a process. */
+static struct error *main_take_freeze_option(struct cli_options *options, int option, const char *value)
+{
+    if (option == OPTION_MAX_MEMORY)
+        return main_take_size("max-memory", value, &options->freeze.max_memory);
+    *(option == OPTION_NO_FORK ? &options->freeze.no_fork : &options->freeze.no_pause) = true;
+    return NULL;
 }
 
 static struct error *main_take_thread(struct cli_options *options, const char *value)
@@ -154,16 +161,16 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         return error_create(ERROR_USAGE, "safepoint info PID lists the interpreters",
                             "--interp %s is no interpreter's id", value);
     case OPTION_TIMEOUT:
-        *seen |= CLI_TAKES_REQUEST;
+        *seen |= CLI_TAKES_WAIT;
         if (cli_parse_duration(value, &options->timeout_ms))
             return NULL;
         return error_create(ERROR_USAGE, "500ms, 10s, 5m", "--timeout %s is no duration", value);
     case OPTION_NO_WAKE:
-        *seen |= CLI_TAKES_REQUEST;
+        *seen |= CLI_TAKES_WAIT;
         options->wake = INJECT_WAKE_NEVER;
         return NULL;
     case OPTION_WAKE:
-        *seen |= CLI_TAKES_REQUEST;
+        *seen |= CLI_TAKES_WAIT;
         if (!(error = main_choice("wake", value, wakes, &choice)))
             options->wake = (enum inject_wake_mode)choice;
         return error;
@@ -176,11 +183,14 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_SORT:
     case OPTION_MIN:
     case OPTION_MATCH:
-    case OPTION_MAX_MEMORY:
-    case OPTION_NO_PAUSE:
     case 'n':
         *seen |= CLI_TAKES_HEAP;
         return main_take_heap_option(options, option, value);
+    case OPTION_MAX_MEMORY:
+    case OPTION_NO_PAUSE:
+    case OPTION_NO_FORK:
+        *seen |= CLI_TAKES_FREEZE;
+        return main_take_freeze_option(options, option, value);
     case OPTION_COLOR:
         if (!(error = main_choice("color", value, colors, &choice)))
             options->color = (enum cli_color)choice;
@@ -279,6 +289,25 @@ static struct error *main_find_command(struct cli_options *options)
     return NULL;
 }
 
+/* The options of a group, as one that doesn't take them says it. */
+static const char *main_group_name(int group)
+{
+    static const struct {
+        int group;
+        const char *name;
+    } groups[] = {
+        {CLI_TAKES_HEAP, "--by, --sort, --min, --match, -n"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
+        {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--thread, --interp, --channel"},
+        {CLI_TAKES_WAIT, "--timeout, --wake"},
+    };
+
+    for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+        if (group & groups[i].group)
+            return groups[i].name;
+    }
+    return "";
+}
+
 static struct error *main_check_words(const struct cli_options *options, int seen)
 {
     const struct cli_command *command = options->command;
@@ -288,9 +317,7 @@ static struct error *main_check_words(const struct cli_options *options, int see
         return NULL;
     if (seen & ~command->takes)
         error = error_create(ERROR_USAGE, NULL, "%s doesn't take %s", command->name,
-                             seen & ~command->takes & CLI_TAKES_HEAP   ? "--by, --sort, --min, --match, -n, --max-memory"
-                             : seen & ~command->takes & CLI_TAKES_CODE ? "-c and -e"
-                                                                       : "--thread, --interp, --timeout, --wake, --channel");
+                             main_group_name(seen & ~command->takes));
     else if (options->script_count && !(command->takes & CLI_TAKES_CODE))
         error = error_create(ERROR_USAGE, NULL, "%s takes nothing behind --", command->name);
     else if (options->count < command->words_min)

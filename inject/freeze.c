@@ -66,7 +66,11 @@ static struct error *freeze_turn_to_copy(struct freezing *freezing, struct error
     error_destroy(why);
     freezing->copying = true;
     copy_deinit(&freeze->copy);
-    return copy_prepare(&freeze->copy, freezing->target.process);
+    struct error *error = copy_prepare(&freeze->copy, freezing->target.process);
+    if (error || !freezing->options->copy_max || freeze->copy.room <= freezing->options->copy_max)
+        return error;
+    return error_create(ERROR_SYSTEM, "give it more: --max-memory; or read it as it runs: --no-pause",
+                        "no child is to be had (%s), and a copy takes %zu MiB", freeze->refused, freeze->copy.room >> 20);
 }
 
 static bool freeze_target_ended(const struct freezing *freezing)

@@ -35,6 +35,7 @@ struct freeze_options {
     enum inject_wake_mode wake; /* may a blocked call be disturbed (repeated by Python, or begun again)? */
     bool no_fork, no_pause;     /* begin with FREEZE_COPY; FREEZE_LIVE */
     uint64_t memory_room;       /* bytes until a memory limit of the target's; UINT64_MAX: there is none */
+    uint64_t copy_max;          /* bytes that a copy may take; 0: no bound */
     bool (*cancelled)(void);    /* asked now and then while there is no safe point; NULL: never */
 };
 
@@ -61,7 +62,7 @@ struct freeze {
  * nothing had been. Where no safe point is reached in time, it is of the instant of the deadline
  * (at_safe_point = false). The caller holds process_lock(), and ends it with freeze_close().
  * `freeze` must not be moved. ERROR_PERMISSION, ERROR_TARGET_ENDED, ERROR_INTERRUPTED, ERROR_SYSTEM (there
- * is no memory for a copy); everything is undone then. */
+ * is no memory for a copy, or it is more than copy_max); everything is undone then. */
 struct error *freeze_open(struct freeze *freeze, const struct inject_target *target,
                           const struct freeze_options *options) __attribute__((warn_unused_result));
 

@@ -399,6 +399,18 @@ struct error *heap_create(struct heap **created, const struct runtime *runtime, 
     return NULL;
 }
 
+struct error *heap_check_supported(const struct runtime *runtime)
+{
+    struct heap_layout layout;
+
+    return heap_layout_find(&runtime->layout, runtime->free_threaded, &layout);
+}
+
+void heap_use_memory(struct heap *heap, const struct memory *memory)
+{
+    heap->memory = memory;
+}
+
 void heap_destroy(struct heap *heap)
 {
     if (!heap)

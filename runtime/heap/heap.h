@@ -35,6 +35,12 @@ struct error *heap_create(struct heap **heap, const struct runtime *runtime, con
     __attribute__((warn_unused_result));
 void heap_destroy(struct heap *heap); /* NULL is legal */
 
+/* Is there a table for this version and build? NULL, or ERROR_UNSUPPORTED by name. Reads nothing. */
+struct error *heap_check_supported(const struct runtime *runtime) __attribute__((warn_unused_result));
+
+/* From now on asks this memory, of the same files, in place of the one that it was created with. */
+void heap_use_memory(struct heap *heap, const struct memory *memory);
+
 /* How it was found, and what couldn't be. */
 struct heap_report {
     uint64_t objects;

@@ -85,32 +85,78 @@ static struct error *add_present(struct span_list *list, int pagemap, uint64_t s
     return from < last ? span_add(list, from, last, false) : NULL;
 }
 
+/* Adds the parts of an anonymous mapping that were copied, over small gaps. */
+static struct error *add_copied(struct span_list *list, const struct copy *copy, size_t *run, uint64_t start, uint64_t end)
+{
+    uint64_t from = 0, last = 0; /* [from, last); empty when equal */
+    struct error *error = NULL;
+
+    while (*run < copy->count && copy->runs[*run].start + copy->runs[*run].size <= start)
+        ++*run;
+    for (size_t i = *run; i < copy->count && copy->runs[i].start < end && !error; i++) {
+        uint64_t first = copy->runs[i].start > start ? copy->runs[i].start : start;
+        uint64_t past = copy->runs[i].start + copy->runs[i].size;
+        if (from < last && first - last > GAP_PAGES * PAGE)
+            error = span_add(list, from, last, false);
+        if (from == last || first - last > GAP_PAGES * PAGE)
+            from = first;
+        last = past < end ? past : end;
+    }
+    return !error && from < last ? span_add(list, from, last, false) : error;
+}
+
+/* What has no file and follows a file's variables are its variables too: those that start as zero. */
+static bool is_statics(const struct span_list *list, const struct map *map)
+{
+    const struct heap_span *before = list->count ? &list->spans[list->count - 1] : NULL;
+
+    return map->inode || (before && before->statics && before->start + before->size == map->start.value && !*map->path);
+}
+
+/* Which pages of a mapping there are is told by its pagemap, or a copy; or by none. */
+static struct error *find_spans(struct span_list *list, const struct maps *maps, int pagemap, const struct copy *copy)
+{
+    struct error *error = NULL;
+    size_t run = 0;
+
+    for (size_t i = 0; i < maps->count && !error; i++) {
+        const struct map *map = &maps->entries[i];
+        bool statics = is_statics(list, map), small = map->end.value - map->start.value < MEGABYTE;
+
+        if (!is_wanted(map))
+            continue;
+        if (copy && !statics)
+            error = add_copied(list, copy, &run, map->start.value, map->end.value);
+        else if (pagemap >= 0 && !statics && !small)
+            error = add_present(list, pagemap, map->start.value, map->end.value);
+        else
+            error = span_add(list, map->start.value, map->end.value, statics);
+    }
+    if (error) {
+        free(list->spans);
+        *list = (struct span_list){0};
+    }
+    return error;
+}
+
 struct error *heap_spans_find(const struct maps *maps, pid_t pid, struct heap_span **spans, size_t *count)
 {
     struct span_list list = {0};
-    struct error *error = NULL;
     char path[64];
 
     snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
     scoped_fd int pagemap = pid ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    for (size_t i = 0; i < maps->count && !error; i++) {
-        const struct map *map = &maps->entries[i];
-        /* What has no file and follows a file's variables are its variables too: those that start as zero. */
-        bool follows = list.count && list.spans[list.count - 1].statics &&
-                       list.spans[list.count - 1].start + list.spans[list.count - 1].size == map->start.value;
-        bool statics = map->inode != 0 || (follows && !*map->path);
+    struct error *error = find_spans(&list, maps, pagemap, NULL);
+    *spans = list.spans;
+    *count = list.count;
+    return error;
+}
 
-        if (!is_wanted(map))
-            continue;
-        if (pagemap >= 0 && !statics && map->end.value - map->start.value >= MEGABYTE)
-            error = add_present(&list, pagemap, map->start.value, map->end.value);
-        else
-            error = span_add(&list, map->start.value, map->end.value, statics);
-    }
-    if (error) {
-        free(list.spans);
-        list = (struct span_list){0};
-    }
+struct error *heap_spans_find_copied(const struct copy *copy, struct heap_span **spans, size_t *count)
+{
+    struct span_list list = {0};
+    struct error *error = find_spans(&list, &copy->maps, -1, copy);
+
     *spans = list.spans;
     *count = list.count;
     return error;

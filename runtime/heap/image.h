@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "attach/copy.h"
 #include "attach/error.h"
 #include "attach/maps.h"
 #include "attach/memory.h"
@@ -55,6 +56,10 @@ struct heap_progress {
  * 0) pages of anonymous memory that hold nothing are left out (/proc/PID/pagemap).
  * free() the list. */
 struct error *heap_spans_find(const struct maps *maps, pid_t pid, struct heap_span **spans, size_t *count)
+    __attribute__((warn_unused_result));
+
+/* The same of a copy that was taken of a process, as its mappings were then. */
+struct error *heap_spans_find_copied(const struct copy *copy, struct heap_span **spans, size_t *count)
     __attribute__((warn_unused_result));
 
 /* Takes memory for a copy of the spans (by rising address), at most max_bytes of it (0:
