@@ -149,14 +149,16 @@ struct error *child_park(struct child *child)
 
 void child_kill(struct child *child)
 {
-    int status;
+    int status = 0;
+    pid_t got;
 
     if (!child->pid || !child->tracee.tid)
         return;
-    /* Ours, and not yet waited for: nobody else can have its id. */
+    /* Ours, and not yet waited for: nobody else can have its id. Until we have waited, its parent can't remove it. */
     kill(child->pid, SIGKILL);
-    while (waitpid(child->pid, &status, __WALL) >= 0 && !WIFSIGNALED(status) && !WIFEXITED(status))
-        ;
+    do
+        got = waitpid(child->pid, &status, __WALL);
+    while ((got < 0 && errno == EINTR) || (got >= 0 && !WIFSIGNALED(status) && !WIFEXITED(status)));
     if (child->parked)
         process_close(&child->process);
     child->parked = false;

@@ -122,6 +122,8 @@ static struct error *view_find_objects(struct heap_view *view, const struct cli_
             break;
     }
     cli_progress_end(&line);
+    if (error && view->freeze.way == FREEZE_LIVE && error_code(error) == ERROR_UNSUPPORTED && !view->image.missing)
+        error = error_with_hint(error, "it may change faster than it can be read while it runs: do without --no-pause");
     return error;
 }
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """heap: the histogram read from outside, compared with what the target knows of itself."""
+import fcntl
 import json
 import os
 import pty
+import random
 import select
 import signal
 import subprocess
@@ -11,7 +13,10 @@ import time
 
 import pytest
 
+import matrix
 from conftest import PATIENCE, SAFEPOINT, Running, pythons, safepoint, target_running
+from programs import Traces
+from test_freeze import FrozenCall, check_only_dead, children, frozen, until_it_computes
 
 RECORDS = os.path.join(pythons.TOP, "tests", "bench", "records.py")
 MAKE = """
@@ -25,6 +30,7 @@ HEAP_INNER = [Outer.Inner() for _ in range(777)] * 2
 HEAP_TEXT = [Text("t%d" % i) for i in range(55)]
 for _one in HEAP_KNOWN: _one.value = [_one]
 del _one
+gc.collect()
 """
 LISTS = {"type": "types", "module": "modules", "size": "sizes", "generation": "generations"}
 # What stats counts of its own: constants and results of its script.
@@ -62,7 +68,7 @@ def test_known_objects(idle):
     result = heap(idle)
     check_known(idle, by_type(result))
     assert result["partial"] is False and result["missing_bytes"] == 0 and result["cut"] is False
-    assert result["taken"] == "running" and result["torn_pools"] == 0 and result["allocator"] == "pymalloc"
+    assert result["torn_pools"] == 0 and result["allocator"] == "pymalloc"
     for name in ("count", "tracked", "bytes", "refs"):
         total = {"count": "objects"}.get(name, name)
         assert sum(row[name] for row in result["types"]) == result[total], name
@@ -148,16 +154,169 @@ def test_bound_on_memory(idle):
         idle.do("del HEAP_BIG")
 
 
-def test_while_it_runs(busy):
+METHODS = {"child": [], "copy": ["--no-fork"], "live": ["--no-pause"]}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_while_it_works(busy, method):
     """What stands still in a process that works is counted exactly, again and again; and it works on."""
     busy.do(MAKE)
-    rounds = busy.ask("ROUNDS")
-    for _ in range(5):
-        result = safepoint("heap", "--json", "--no-pause", busy.pid).expect(0).result
-        rows = by_type(result)
+    for _ in range(3):
+        rounds = busy.ask("ROUNDS")
+        answer = safepoint("heap", "--json", *METHODS[method], busy.pid).expect(0)
+        result, rows = answer.result, by_type(answer.result)
         assert [rows["__main__." + name]["count"] for name in ("Known", "Outer.Inner", "Text")] == [1234, 777, 55]
-        assert busy.tracer() == 0
-    assert busy.ask("ROUNDS") > rounds
+        assert (result["method"], result["at_safe_point"]) == (method, method != "live"), result
+        assert (result["why_not"] is None) == (method != "live") and (result["refused"] is None) == (method == "child")
+        assert 0 < answer.json["pause_us"] < 1e6 or (method == "live" and answer.json["pause_us"] == 0)
+        assert busy.tracer() == 0 and children(busy.pid) == []
+        assert busy.ask("ROUNDS") > rounds
+
+
+# Exactly 1000 or 2000 at every safe point: each change is one call in C, which holds the GIL.
+CHANGING = """
+import functools, itertools, operator, threading
+class Changed: pass
+HEAP_CHANGED = []
+CHANGING = True
+def change():
+    make, number = functools.partial(object.__new__, Changed), 0
+    while CHANGING:
+        number += 1
+        HEAP_CHANGED[:] = map(call, itertools.repeat(make, 1000 + number % 2 * 1000))
+call = operator.methodcaller("__call__")
+CHANGER = threading.Thread(target=change)
+CHANGER.start()
+"""
+
+
+def count_changed(target, *words):
+    answer = safepoint("heap", "--json", *words, target.pid)
+    if words == ("--no-pause",) and answer.status == 5:  # so torn that it can't be read
+        assert "do without --no-pause" in answer.error["hint"]
+        return -1, None
+    rows = by_type(answer.expect(0).result)
+    return rows["__main__.Changed"]["count"] if "__main__.Changed" in rows else 0, answer.result
+
+
+def test_one_instant(python):
+    """Counts are of one instant, at a safe point; read while it runs they are of no instant, which this can see."""
+    with target_running(python, "busy") as target:
+        target.do(CHANGING)
+        for words in [[], ["--no-fork"]] * 4:
+            count, result = count_changed(target, *words)
+            assert count in (0, 1000, 2000) and result["at_safe_point"] and result["torn_pools"] == 0, (words, count)
+        torn = {count_changed(target, "--no-pause")[0] for _ in range(15)}
+        assert torn - {0, 1000, 2000}, torn
+        target.do("CHANGING = False\nCHANGER.join()")
+
+
+def test_not_at_a_safe_point(sample_python):
+    """C code that holds the GIL for good: read as it is, and said so."""
+    with target_running(sample_python, "stuck") as target:
+        until_it_computes(target)
+        answer = safepoint("heap", "--json", "--timeout", "300ms", target.pid).expect(0)
+        assert answer.result["method"] == "child" and answer.result["at_safe_point"] is False
+        assert "holding the GIL" in answer.result["why_not"] and answer.result["objects"] > 5000
+        assert "NOT AT A SAFE POINT" in answer.errors
+        assert children(target.pid) == [] and target.tracer() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's limit")
+def test_process_limit(open_python):
+    """At its limit of processes it can't fork: it is copied, and says why."""
+    with target_running(open_python, "busy", user=64322) as target:  # nobody's
+        target.do("import resource\nresource.setrlimit(resource.RLIMIT_NPROC, (1, 1))")
+        answer = safepoint("heap", "--json", target.pid).expect(0)
+        assert answer.result["method"] == "copy" and answer.result["at_safe_point"]
+        assert "limit on processes" in answer.result["refused"] and "for want of a child" in answer.errors
+
+
+def until_locked(target, other):
+    """Until another has the process's lock."""
+    end = time.monotonic() + PATIENCE
+    with open("/proc/%d/mem" % target.pid, "rb") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            fcntl.flock(file, fcntl.LOCK_UN)
+            assert time.monotonic() < end and other.popen.poll() is None
+            time.sleep(0.005)
+
+
+def test_one_at_a_time(some_python):
+    """Another that is at work on it is waited for, as long as --timeout says."""
+    with target_running(some_python, "idle") as target:
+        target.until_blocked()
+        with Running(["exec", "--timeout", "20s", target.pid, "-c", "import time; time.sleep(1.5)"]) as other:
+            until_locked(target, other)
+            answer = safepoint("heap", "--timeout", "200ms", target.pid).expect(6)
+            assert "another safepoint is at work" in answer.errors
+            safepoint("heap", "--timeout", "20s", target.pid).expect(0)
+            other.finish().expect(0)
+
+
+class HeapCall(FrozenCall):
+    """A blocked call goes on as if nothing had been, while its process's heap is read."""
+
+    def look(self):
+        self.ran, self.started, own = [], time.monotonic(), children(self.target.pid)
+        for words in ((), ("--no-fork",)):
+            result = safepoint("heap", "--json", "--timeout", "300ms", *words, self.target.pid).expect(0).result
+            self.answered = time.monotonic()
+            self.outcome.check(children(self.target.pid) == own, "a child is left: %s", children(self.target.pid))
+            holds = "GIL" in (self.case.named or "")
+            self.outcome.check(result["at_safe_point"] != holds and result["objects"] > 3000, "not read as it should be: %s", result)
+        self.ran.append(self.answered)
+
+
+def test_blocked(some_python):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matrix, "Run", HeapCall)
+        problems = {outcome.case.name: outcome.problems for outcome in matrix.run_matrix(some_python) if outcome.problems}
+    assert not problems, problems
+
+
+# ---------------------------------------------------------------- killed, interrupted
+
+
+def end_some(target, number, signal_number):
+    """Starts it again and again, and ends it at a random instant; nobody's child lives on."""
+    choice, took = random.Random(5), safepoint("heap", target.pid).expect(0).seconds
+    statuses = set()
+    for _ in range(number):
+        with Running(["heap", "-q", target.pid]) as running:
+            time.sleep(choice.uniform(0, took))
+            os.kill(running.pid, signal_number)
+            statuses.add(running.popen.wait(PATIENCE))
+        check_only_dead(target)
+    return statuses
+
+
+@pytest.mark.parametrize("situation", ["busy", "worker"])
+def test_killed(sample_python, situation):
+    """By SIGKILL: the target goes on, and the next run leaves nothing."""
+    with frozen(sample_python, situation, 20000) as target:
+        safepoint("heap", target.pid).expect(0)
+        traces = Traces(target)
+        assert -signal.SIGKILL in end_some(target, 50, signal.SIGKILL)
+        safepoint("exec" if situation == "busy" else "heap", target.pid, *(["-c", "pass"] if situation == "busy" else [])).expect(0)
+        assert children(target.pid) == [] and target.tracer() == 0
+        assert not [sentence for sentence in traces.differ() if not sentence.startswith("anonymous bytes")]
+
+
+def test_interrupted_anywhere(sample_python):
+    """By Ctrl-C: it leaves nothing by itself."""
+    with frozen(sample_python, "busy", 20000) as target:
+        safepoint("heap", target.pid).expect(0)
+        traces = Traces(target)
+        for _ in range(25):
+            statuses = end_some(target, 1, signal.SIGINT)
+            assert statuses <= {0, 130, -signal.SIGINT}, statuses  # the last: before it had begun
+            assert children(target.pid) == [] and target.tracer() == 0
+        assert not [sentence for sentence in traces.differ() if not sentence.startswith("anonymous bytes")]
 
 
 @pytest.mark.parametrize("allocator", ["debug", "malloc", "malloc_debug"])
@@ -195,7 +354,8 @@ def test_errors(idle, tmp_path):
         answer = safepoint("heap", *words, idle.pid).expect(2)
         assert answer.text == "" and words[1] in answer.errors
     safepoint("heap").expect(2)
-    safepoint("heap", idle.pid, "--timeout", "1s").expect(2)
+    safepoint("heap", idle.pid, "--thread", "main").expect(2)
+    safepoint("stats", idle.pid, "--no-fork").expect(2)
     safepoint("stats", idle.pid, "--by", "type").expect(2)
     with subprocess.Popen(["/bin/sleep", "100"]) as other:
         try:
@@ -205,6 +365,9 @@ def test_errors(idle, tmp_path):
             other.kill()
     answer = safepoint("heap", idle.pid, "--max-memory", "64K").expect(5)
     assert "hint: give it more room: --max-memory" in answer.errors
+    answer = safepoint("heap", idle.pid, "--no-fork", "--max-memory", "1M").expect(5)
+    assert "hint: give it more: --max-memory" in answer.errors
+    assert children(idle.pid) == []
 
 
 @pytest.fixture(scope="module")
