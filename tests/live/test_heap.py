@@ -33,8 +33,6 @@ del _one
 gc.collect()
 """
 LISTS = {"type": "types", "module": "modules", "size": "sizes", "generation": "generations"}
-# What stats counts of its own: constants and results of its script.
-OWN = {"list": 8, "tuple": 200, "slice": 16, "builtin_function_or_method": 8, "module": 8}
 
 
 def heap(target, *words):
@@ -82,12 +80,12 @@ def test_agrees_with_stats(idle):
     theirs = by_type(stats)
     frozen = stats["gc"]["frozen"] if "frozen" in stats["gc"] else 0
     for name in sorted(set(theirs) | {name for name, row in ours.items() if row["tracked"]}):
-        own, one = OWN.get(name, 0), theirs.get(name, {"count": 0, "bytes": 0, "refs": 0})
+        one = theirs.get(name, {"count": 0, "bytes": 0, "refs": 0})
         more = ours[name]["tracked"] - one["count"]
         if name == "tuple":
             more -= min(frozen or 0, max(0, more))  # which gc.get_objects() leaves out
-        assert -own <= more <= 0 if own else more == 0, (name, ours[name], one)
-        if not own and ours[name]["count"] == ours[name]["tracked"]:
+        assert more == 0, (name, ours[name], one)
+        if ours[name]["count"] == ours[name]["tracked"]:
             assert (ours[name]["bytes"], ours[name]["refs"]) == (one["bytes"], one["refs"]), name
 
 
