@@ -10,6 +10,8 @@ PYTEST ?= /usr/bin/python3 -m pytest
 # More options for pytest: make check PYTEST_ARGS='-k console'
 PYTEST_ARGS ?=
 JOBS ?= $(shell nproc)
+# Half of what the tests do is to wait.
+PYTEST_JOBS ?= $(shell expr $(JOBS) + $(JOBS) / 2)
 
 CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes
@@ -111,13 +113,13 @@ objects: $(OBJECTS)
 ## check: unit tests, then live tests on every Python found (makes build/sid first)
 .PHONY: check
 check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/freeze $(BUILD)/heap/compare $(BUILD)/heap/torn unit sid faults
-	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(JOBS) $(PYTEST_ARGS)
-	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/heap -m 'not long' -n $(JOBS) $(PYTEST_ARGS)
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(PYTEST_JOBS) $(PYTEST_ARGS)
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/heap -m 'not long' -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 
 ## oracle: heaps read from outside against what is true inside, real libraries too, on every Python found; prints a table
 .PHONY: oracle
 oracle: build/deps-check.stamp build/deps-oracle.stamp $(BUILD)/safepoint $(BUILD)/heap/compare $(BUILD)/heap/torn sid
-	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/heap -n $(JOBS) $(PYTEST_ARGS)
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/heap -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 
 ## support: how each kind of blocked target is served on every Python found, written to docs/support.md
 .PHONY: support

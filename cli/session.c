@@ -187,7 +187,8 @@ static struct error *session_greet(struct session_request *request, const struct
     wire_cursor_init(&cursor, frame);
     if (!wire_cursor_u64(&cursor, &version) || !wire_cursor_u64(&cursor, &id) || !wire_cursor_u64(&cursor, &pid) ||
         !wire_cursor_u64(&cursor, &request->pthread) || !wire_cursor_u64(&cursor, &native) ||
-        version != WIRE_VERSION || id != request->inject.id || (pid_t)pid != request->status.namespace_pid ||
+        version != WIRE_VERSION || id != request->inject.id ||
+        ((pid_t)pid != request->status.namespace_pid && (pid_t)pid != -1) ||
         (request->uses_directory && ((size_t)(cursor.end - cursor.at) != strlen(request->directory.nonce) ||
                                      memcmp(cursor.at, request->directory.nonce, strlen(request->directory.nonce)))))
         return error_create(ERROR_PROTOCOL, NULL, "who answered on the channel isn't our agent");

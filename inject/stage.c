@@ -31,6 +31,7 @@
 #define STAGE_MEMFD_CLOEXEC 1u
 #define STAGE_FIXED_NOREPLACE 0x100000
 #define STAGE_WAIT_MS 3000
+#define STAGE_CHAIN_MS 1000
 #define STAGE_STACK (1 << 20) /* bytes of it that are searched: more than the stub and the compiler use */
 #define STAGE_SOURCE_HEAD 512 /* room for the lines that stage_source() puts first */
 
@@ -375,10 +376,25 @@ static struct error *stage_write_stub(struct inject_request *request, const stru
     return error;
 }
 
-/* What a chain that wasn't done to its end has made after all. */
+/* Is the thread still in the chain? Its mask says so. */
+static bool stage_is_in_chain(const struct inject_request *request)
+{
+    struct process_status status;
+    struct error *error = process_read_status(request->target->process->pid, request->thread.tid, &status);
+    bool runs = !error && status.state != 'T' && process_blocks_all_signals(&status);
+
+    error_destroy(error);
+    return runs;
+}
+
+/* What the chain of a failed request has made after all, once it is done. */
 static void stage_find_made(struct inject_request *request)
 {
+    uint64_t until = tracee_clock() + STAGE_CHAIN_MS * 1000000ULL;
     struct stage_results results;
+
+    while (stage_is_in_chain(request) && tracee_clock() < until)
+        stage_nap(0);
     struct error *error =
         memory_read(&request->target->process->memory, stage_results_at(request), &results, sizeof(results));
 

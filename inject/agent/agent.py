@@ -41,8 +41,9 @@ def agent(channel, connect, close, request, trouble):
     for spare in close:
         if is_ours(*spare):
             posix.close(spare[0])
-    # A child that was forked since has it all too; but the request is its parent's.
-    if pid != TARGET:
+    # A child that was forked since has it all too; but the request is its parent's. (-1: a
+    # seccomp filter doesn't let it know.)
+    if pid not in (TARGET, -1):
         if is_ours(*channel):
             posix.close(channel[0])
         return

@@ -36,6 +36,12 @@ WAKES = {
 }
 
 
+def without_chance(message):
+    """Numbers and the place of this tree are not the same in the next run."""
+    message = re.sub(r"\b(thread |MainThread \()\d+", r"\1N", message)
+    return message.replace(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + "/", "")
+
+
 def cell(outcome):
     """What stands in the table."""
     if outcome.problems or outcome.verdict != outcome.case.verdict:
@@ -79,7 +85,7 @@ def waited(outcomes):
 
 def refusals(outcomes):
     """What they say."""
-    return "".join("- %s: `%s`\n" % (outcome.case.name, re.sub(r"\bthread \d+", "thread N", outcome.message))
+    return "".join("- %s: `%s`\n" % (outcome.case.name, without_chance(outcome.message))
                    for outcome in outcomes if outcome.message)
 
 

@@ -11,7 +11,7 @@ import pythons
 from conftest import PATIENCE, SAFEPOINT, SANITIZED, TARGETS, Process, Running, safepoint, target_running, until_it_waits
 from programs import Traces
 
-KILLS = 30 if SANITIZED else 100
+KILLS = 30 if SANITIZED else 40  # on each Python
 
 
 @pytest.mark.slow

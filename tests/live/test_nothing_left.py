@@ -73,7 +73,7 @@ def test_a_thousand(python):
         # First runs warm caches of the interpreter's own (codecs, type caches, free lists).
         repeat(target, 100, lambda target: [str(target.pid), "-e", "40 + 2"], 0)
         before = Before(target)
-        count = 250 if SANITIZED else 1000
+        count = 250 if SANITIZED or python.debug else 1000
         repeat(target, count, lambda target: [str(target.pid), "-e", "40 + 2"], 0)
         before.same(count)
 
@@ -105,8 +105,8 @@ def test_after_each_kind(python, kind):
     with target_running(python, "idle") as target:
         repeat(target, 20, lambda target: [str(target.pid), "-c", code], status)
         before = Before(target)
-        repeat(target, 150, lambda target: [str(target.pid), "-c", code], status)
-        before.same(150)
+        repeat(target, 60, lambda target: [str(target.pid), "-c", code], status)
+        before.same(60)
 
 
 def test_after_the_first(python):

@@ -3,9 +3,9 @@
 import pytest
 
 import stressing
-from conftest import SANITIZED, safepoint, target_running
+from conftest import safepoint, target_running
 
-REQUESTS = 60 if SANITIZED else 100
+REQUESTS = 60
 
 
 @pytest.mark.slow
