@@ -45,6 +45,7 @@ struct cli_options {
         bool no_fork, no_pause;
         uint64_t max_memory; /* bytes that we may take; 0: no bound */
     } freeze;
+    bool values;             /* of a snapshot: --values */
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -58,6 +59,7 @@ enum {
     CLI_TAKES_HEAP = 4,    /* --by --sort --min --match -n */
     CLI_TAKES_WAIT = 8,    /* --timeout --wake --no-wake */
     CLI_TAKES_FREEZE = 16, /* --no-fork --no-pause --max-memory */
+    CLI_TAKES_VALUES = 32, /* --values; and -o is a file of its own, not of the answer */
 };
 
 struct cli_command {
@@ -70,7 +72,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
-    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_help;
+    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_help;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];
@@ -101,6 +103,8 @@ char *cli_format_count(char *text, size_t room, uint64_t count);
 bool cli_parse_duration(const char *text, int64_t *milliseconds);
 /* "4096", "64K", "1.5M", "2GiB", in bytes. */
 bool cli_parse_size(const char *text, uint64_t *bytes);
+/* Now, as "2026-11-21T17:48:25Z". */
+void cli_format_time(char *text, size_t room);
 /* A PID, or ERROR_USAGE. */
 struct error *cli_parse_pid(const char *text, pid_t *pid) __attribute__((warn_unused_result));
 

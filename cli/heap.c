@@ -88,10 +88,12 @@ static unsigned heap_generation(const struct heap_node *node)
 }
 
 /* Sums by number: of the type, the size's class, the generation. */
-static void heap_sum(struct heap *heap, enum cli_heap_by by, struct heap_row *sums)
+static void heap_sum(const struct heap_view *view, enum cli_heap_by by, struct heap_row *sums)
 {
-    for (uint32_t i = 0; i < heap_count(heap); i++) {
-        struct heap_node node = heap_get_node(heap, i);
+    uint32_t count = heap_view_count(view);
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct heap_node node = heap_view_node(view, i);
         unsigned class = 0;
 
         while (by == CLI_HEAP_BY_SIZE && class + 1 < HEAP_SIZE_CLASSES && node.size > UINT64_C(1) << class)
@@ -119,11 +121,12 @@ static const char *heap_size_name(struct heap_answer *answer, uint32_t class)
     return name;
 }
 
-static const char *heap_name(struct heap *heap, struct heap_answer *answer, enum cli_heap_by by, uint32_t number)
+static const char *heap_name(const struct heap_view *view, struct heap_answer *answer, enum cli_heap_by by,
+                             uint32_t number)
 {
     switch (by) {
     case CLI_HEAP_BY_MODULE:
-        return heap_get_type(heap, number).module;
+        return heap_view_module_name(view, number);
     case CLI_HEAP_BY_SIZE:
         return heap_size_name(answer, number);
     case CLI_HEAP_BY_GENERATION:
@@ -131,7 +134,7 @@ static const char *heap_name(struct heap *heap, struct heap_answer *answer, enum
     case CLI_HEAP_BY_TYPE:
         break;
     }
-    return heap_get_type(heap, number).name;
+    return heap_view_type_name(view, number);
 }
 
 /* -------------------------------------------------------------- choosing */
@@ -175,12 +178,12 @@ static void heap_choose(struct heap_answer *answer, const struct heap_groups *gr
     qsort(answer->rows, answer->count, sizeof(*answer->rows), heap_orders[options->heap.sort]);
 }
 
-static struct error *heap_ask(struct heap_answer *answer, struct heap *heap, const struct cli_options *options)
+static struct error *heap_ask(struct heap_answer *answer, const struct heap_view *view, const struct cli_options *options)
 {
     enum cli_heap_by by = options->heap.by;
     size_t most = by == CLI_HEAP_BY_SIZE         ? HEAP_SIZE_CLASSES
                   : by == CLI_HEAP_BY_GENERATION ? HEAP_GENERATION_NONE + 1
-                                                 : heap_type_count(heap);
+                                                 : heap_view_type_count(view);
     scoped_free struct heap_row *sums = calloc(most, sizeof(*sums));
     scoped_free size_t *table = calloc(most * 2 + 1, sizeof(*table));
     struct heap_groups groups = {
@@ -189,14 +192,14 @@ static struct error *heap_ask(struct heap_answer *answer, struct heap *heap, con
     answer->rows = groups.rows;
     if (!sums || !table || !groups.rows)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the histogram");
-    if (by == CLI_HEAP_BY_GENERATION)
-        heap_read_generations(heap);
-    heap_sum(heap, by, sums);
+    if (by == CLI_HEAP_BY_GENERATION && view->heap)
+        heap_read_generations(view->heap);
+    heap_sum(view, by, sums);
     for (uint32_t i = 0; i < most; i++) {
         if (!sums[i].count)
             continue;
         heap_add_row(&answer->total, &sums[i]);
-        heap_add_row(heap_group(&groups, heap_name(heap, answer, by, i)), &sums[i]);
+        heap_add_row(heap_group(&groups, heap_name(view, answer, by, i)), &sums[i]);
     }
     heap_choose(answer, &groups, options);
     return NULL;
@@ -286,7 +289,7 @@ static struct error *heap_run(const struct cli_options *options, struct json *js
 
     if (error)
         return error;
-    error = heap_ask(&answer, view.heap, options);
+    error = heap_ask(&answer, &view, options);
     if (!error && options->json)
         heap_print_json(&answer, &view, options, json);
     else if (!error)
@@ -300,12 +303,12 @@ static struct error *heap_run(const struct cli_options *options, struct json *js
 
 const struct cli_command cli_command_heap = {
     .name = "heap",
-    .synopsis = "PID",
+    .synopsis = "PID or FILE",
     .summary = "all live objects: count, bytes and references by type, module, size or generation",
     .description = "Every object, whether or not the garbage collector tracks it, read from outside: BYTES as\n"
                    "sys.getsizeof() counts them (a __sizeof__ written in Python is not run), REFS the sum of the\n"
                    "refcounts without immortals. The 30 largest rows; all with -v or --json. The process is held\n"
-                   "for milliseconds at its safe point, and goes on while its memory of that instant is read.",
+                   "for milliseconds at its safe point, and goes on while its memory of that instant is read. FILE: a snapshot.",
     .example = "safepoint heap 4711 --match 'app.*' --sort count",
     .takes = CLI_TAKES_HEAP | CLI_TAKES_FREEZE | CLI_TAKES_WAIT,
     .words_min = 1,

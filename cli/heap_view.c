@@ -7,9 +7,12 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "attach/scope.h"
+#include "cli/host.h"
 #include "cli/progress.h"
 
 /* Of --max-memory, the part that the copy may have: what is found in it takes at most 7 tenths as much again. */
@@ -155,17 +158,113 @@ static struct error *view_open_heap(struct heap_view *view, const struct cli_opt
     return error;
 }
 
-struct error *heap_view_open(struct heap_view *view, const struct cli_options *options, struct json *json)
+/* ------------------------------------------------------------- origin */
+
+static void view_copy(char *to, size_t room, const char *from)
+{
+    snprintf(to, room, "%s", from ? from : "");
+}
+
+static void view_describe_process(struct heap_view *view)
+{
+    struct heap_origin *origin = &view->origin;
+    const struct runtime *runtime = &view->session.runtime;
+    scoped_free char *container = host_container(view->session.process.pid);
+
+    origin->pid = (uint64_t)view->session.process.pid;
+    origin->start_time = view->session.process.start_time;
+    origin->free_threaded = runtime->free_threaded;
+    origin->debug = runtime->debug_build;
+    view_copy(origin->python, sizeof(origin->python), runtime->version);
+    view_copy(origin->container, sizeof(origin->container), container);
+    if (gethostname(origin->host, sizeof(origin->host) - 1) < 0)
+        origin->host[0] = '\0';
+    cli_format_time(origin->time, sizeof(origin->time));
+}
+
+/* After the freeze, of which only this is kept. */
+static void view_describe_freeze(struct heap_view *view)
+{
+    struct heap_origin *origin = &view->origin;
+    const struct heap_report *report = heap_get_report(view->heap);
+
+    view_copy(origin->method, sizeof(origin->method), freeze_way_name(view->freeze.way));
+    origin->at_safe_point = view->freeze.at_safe_point;
+    view_copy(origin->why, sizeof(origin->why), view->freeze.why);
+    view_copy(origin->refused, sizeof(origin->refused), view->freeze.refused);
+    view_copy(origin->allocator, sizeof(origin->allocator), report->allocator);
+    origin->pause_us = (double)view->freeze.pause_ns / 1e3;
+    origin->read_bytes = view->image.size;
+    origin->missing_bytes = report->missing_bytes;
+    origin->torn_pools = report->torn_pools;
+    origin->broken_lists = report->broken_lists;
+    origin->cut = report->cut;
+}
+
+static void view_json_target(const struct heap_origin *origin, const char *path, struct json *json)
+{
+    json_begin_object(json, "target");
+    json_unsigned(json, "pid", origin->pid);
+    json_unsigned(json, "start_time", origin->start_time);
+    json_string(json, "python", origin->python);
+    json_boolean(json, "free_threaded", origin->free_threaded);
+    json_boolean(json, "debug", origin->debug);
+    json_string(json, "file", path);
+    json_string(json, "host", origin->host);
+    json_string(json, "time", origin->time);
+    json_end_object(json);
+}
+
+/* ------------------------------------------------------------- public */
+
+bool heap_view_is_file(const struct cli_options *options)
+{
+    const char *word = options->words[0];
+
+    return !word[0] || word[strspn(word, "0123456789")] != '\0';
+}
+
+static struct error *view_open_file(struct heap_view *view, const struct cli_options *options, struct json *json)
+{
+    const char *path = options->words[0];
+
+    if (options->freeze.no_fork || options->freeze.no_pause)
+        return error_create(ERROR_USAGE, NULL, "%s is a file: --no-fork and --no-pause are for a process", path);
+    struct error *error = heap_file_read(&view->file, path, options->freeze.max_memory);
+    if (error)
+        return error;
+    view->origin = view->file.origin;
+    if (options->json)
+        view_json_target(&view->origin, path, json);
+    return NULL;
+}
+
+static struct error *view_open_process(struct heap_view *view, const struct cli_options *options, struct json *json)
 {
     pid_t pid;
     struct error *error = cli_parse_pid(options->words[0], &pid);
 
-    *view = (struct heap_view){.frozen = false};
     if (error || (error = session_open(&view->session, pid)))
         return error;
+    view->live = true;
     if (options->json)
         session_json_target(json, &view->session);
-    if ((error = view_open_heap(view, options)))
+    view_describe_process(view);
+    if (!(error = view_open_heap(view, options)))
+        view_describe_freeze(view);
+    return error;
+}
+
+struct error *heap_view_open(struct heap_view *view, const struct cli_options *options, struct json *json)
+{
+    struct error *error;
+
+    *view = (struct heap_view){.live = false};
+    if (heap_view_is_file(options))
+        error = view_open_file(view, options, json);
+    else
+        error = view_open_process(view, options, json);
+    if (error)
         heap_view_close(view);
     return error;
 }
@@ -173,46 +272,82 @@ struct error *heap_view_open(struct heap_view *view, const struct cli_options *o
 void heap_view_close(struct heap_view *view)
 {
     view_forget(view);
-    session_close(&view->session);
+    heap_file_deinit(&view->file);
+    if (view->live)
+        session_close(&view->session);
+}
+
+uint32_t heap_view_count(const struct heap_view *view)
+{
+    return view->heap ? heap_count(view->heap) : view->file.count;
+}
+
+struct heap_node heap_view_node(const struct heap_view *view, uint32_t number)
+{
+    return view->heap ? heap_get_node(view->heap, number) : heap_file_node(&view->file, number);
+}
+
+uint32_t heap_view_type_count(const struct heap_view *view)
+{
+    return view->heap ? heap_type_count(view->heap) : view->file.type_count;
+}
+
+const char *heap_view_type_name(const struct heap_view *view, uint32_t number)
+{
+    return view->heap ? heap_get_type(view->heap, number).name : view->file.type_list[number].name;
+}
+
+const char *heap_view_module_name(const struct heap_view *view, uint32_t number)
+{
+    return view->heap ? heap_get_type(view->heap, number).module : view->file.type_list[number].module;
 }
 
 /* ------------------------------------------------------------- saying how */
 
 static void view_note_pause(const struct heap_view *view, const struct cli_options *options)
 {
-    const struct freeze *freeze = &view->freeze;
     char pause[32];
 
-    snprintf(pause, sizeof(pause), "pause %.1f ms", (double)freeze->pause_ns / 1e6);
+    snprintf(pause, sizeof(pause), "pause %.1f ms", view->origin.pause_us / 1e3);
     cli_note(options, "%s; copied in %.3f s, read in %.3f s",
-             freeze->way == FREEZE_LIVE ? "read while it ran, which may tear what changed meanwhile" : pause,
+             view->freeze.way == FREEZE_LIVE ? "read while it ran, which may tear what changed meanwhile" : pause,
              view->copied_s, view->read_s);
+    if (view->freeze.way == FREEZE_COPY && !options->freeze.no_fork)
+        cli_note(options, "copied while it was stopped, for want of a child: %s", view->origin.refused);
+}
+
+static void view_note_file(const struct heap_view *view, const struct cli_options *options)
+{
+    const struct heap_origin *origin = &view->origin;
+
+    cli_note(options, "a snapshot of process %" PRIu64 " on %s, CPython %s, of %s", origin->pid, origin->host, origin->python,
+             origin->time);
 }
 
 void heap_view_note(const struct heap_view *view, const struct cli_options *options)
 {
-    const struct freeze *freeze = &view->freeze;
-    const struct heap_report *report = heap_get_report(view->heap);
+    const struct heap_origin *origin = &view->origin;
     char size[24];
 
-    view_note_pause(view, options);
-    if (freeze->way == FREEZE_COPY && !options->freeze.no_fork)
-        cli_note(options, "copied while it was stopped, for want of a child: %s", freeze->refused);
-    if (freeze->way != FREEZE_LIVE && !freeze->at_safe_point)
-        cli_note(options, "NOT AT A SAFE POINT, an object may be half changed: %s", freeze->why);
-    if (report->missing_bytes)
+    if (view->live)
+        view_note_pause(view, options);
+    else
+        view_note_file(view, options);
+    if (!origin->at_safe_point && strcmp(origin->method, "live"))
+        cli_note(options, "NOT AT A SAFE POINT, an object may be half changed: %s", origin->why);
+    if (origin->missing_bytes)
         cli_note(options, "PARTIAL: %s of its memory were left out",
-                 cli_format_size(size, sizeof(size), report->missing_bytes));
-    else if (report->broken_lists || report->torn_pools)
-        cli_note(options, "torn: %" PRIu64 " pools, %" PRIu64 " lists of the collector", report->torn_pools,
-                 report->broken_lists);
-    if (report->cut)
+                 cli_format_size(size, sizeof(size), origin->missing_bytes));
+    else if (origin->broken_lists || origin->torn_pools)
+        cli_note(options, "torn: %" PRIu64 " pools, %" PRIu64 " lists of the collector", origin->torn_pools,
+                 origin->broken_lists);
+    if (origin->cut)
         cli_note(options, "PARTIAL: its references make no sense, and were followed no further");
 }
 
 void heap_view_json_pause(const struct heap_view *view, struct json *json)
 {
-    json_decimal(json, "pause_us", (double)view->freeze.pause_ns / 1e3);
+    json_decimal(json, "pause_us", view->live ? view->origin.pause_us : 0);
 }
 
 static void view_json_text(struct json *json, const char *name, const char *text)
@@ -225,16 +360,16 @@ static void view_json_text(struct json *json, const char *name, const char *text
 
 void heap_view_json(const struct heap_view *view, struct json *json)
 {
-    const struct heap_report *report = heap_get_report(view->heap);
+    const struct heap_origin *origin = &view->origin;
 
-    json_string(json, "method", freeze_way_name(view->freeze.way));
-    json_boolean(json, "at_safe_point", view->freeze.at_safe_point);
-    view_json_text(json, "why_not", view->freeze.why);
-    view_json_text(json, "refused", view->freeze.refused);
-    json_boolean(json, "partial", report->missing_bytes != 0);
-    json_unsigned(json, "missing_bytes", report->missing_bytes);
-    json_unsigned(json, "read_bytes", view->image.size);
-    json_unsigned(json, "torn_pools", report->torn_pools);
-    json_boolean(json, "cut", report->cut);
-    json_string(json, "allocator", report->allocator);
+    json_string(json, "method", origin->method);
+    json_boolean(json, "at_safe_point", origin->at_safe_point);
+    view_json_text(json, "why_not", origin->why);
+    view_json_text(json, "refused", origin->refused);
+    json_boolean(json, "partial", origin->missing_bytes != 0);
+    json_unsigned(json, "missing_bytes", origin->missing_bytes);
+    json_unsigned(json, "read_bytes", origin->read_bytes);
+    json_unsigned(json, "torn_pools", origin->torn_pools);
+    json_boolean(json, "cut", origin->cut);
+    json_string(json, "allocator", origin->allocator);
 }

@@ -16,7 +16,7 @@
 
 enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
        OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
-       OPTION_NO_FORK };
+       OPTION_NO_FORK, OPTION_VALUES };
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
@@ -32,6 +32,7 @@ static const struct option main_options[] = {
     {"max-memory", required_argument, NULL, OPTION_MAX_MEMORY},
     {"no-pause", no_argument, NULL, OPTION_NO_PAUSE},
     {"no-fork", no_argument, NULL, OPTION_NO_FORK},
+    {"values", no_argument, NULL, OPTION_VALUES},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -191,6 +192,10 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_NO_FORK:
         *seen |= CLI_TAKES_FREEZE;
         return main_take_freeze_option(options, option, value);
+    case OPTION_VALUES:
+        *seen |= CLI_TAKES_VALUES;
+        options->values = true;
+        return NULL;
     case OPTION_COLOR:
         if (!(error = main_choice("color", value, colors, &choice)))
             options->color = (enum cli_color)choice;
@@ -298,7 +303,7 @@ static const char *main_group_name(int group)
     } groups[] = {
         {CLI_TAKES_HEAP, "--by, --sort, --min, --match, -n"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
         {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--thread, --interp, --channel"},
-        {CLI_TAKES_WAIT, "--timeout, --wake"},
+        {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
     };
 
     for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
@@ -356,11 +361,9 @@ static struct error *main_parse(struct cli_options *options, int argc, char **ar
 static void main_json_begin(struct json *json, const struct cli_options *options)
 {
     char host[256] = "", now[32];
-    time_t seconds = time(NULL);
-    struct tm utc;
 
     gethostname(host, sizeof(host) - 1);
-    strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &utc));
+    cli_format_time(now, sizeof(now));
     json_init(json, cli_output);
     json_begin_object(json, NULL);
     json_integer(json, "v", 1);
@@ -386,7 +389,7 @@ static void main_json_end(struct json *json, const struct error *error)
 static struct error *main_open_output(const struct cli_options *options)
 {
     cli_output = stdout;
-    if (!options->output_path)
+    if (!options->output_path || (options->command->takes & CLI_TAKES_VALUES && !options->help))
         return NULL;
     FILE *file = fopen(options->output_path, "we");
     if (!file)

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -136,6 +137,14 @@ bool cli_parse_size(const char *text, uint64_t *bytes)
         return false;
     *bytes = (uint64_t)value;
     return true;
+}
+
+void cli_format_time(char *text, size_t room)
+{
+    time_t seconds = time(NULL);
+    struct tm utc;
+
+    strftime(text, room, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &utc));
 }
 
 struct error *cli_parse_pid(const char *text, pid_t *pid)

@@ -126,6 +126,20 @@ void heap_visit_edges(struct heap *heap, uint32_t number, heap_edge_fn *fn, void
 /* The edge's name as text for people: ".attribute", "[3]", "['key']". Cut to size. */
 void heap_format_edge(struct heap *heap, const struct heap_edge *edge, char *text, size_t size);
 
+/* A str that names something, as text; false where the object is no str. Cut to size, what can't be printed is '?'. */
+bool heap_read_name(struct heap *heap, uint64_t object, char *text, size_t size);
+
+/* A key in a few characters: 'text', 17, or <type at 0x...>. */
+void heap_format_key(struct heap *heap, uint64_t object, char *text, size_t size);
+
+/* ------------------------------------------------------------ values */
+
+enum heap_value_kind { HEAP_VALUE_NONE, HEAP_VALUE_STR, HEAP_VALUE_INT, HEAP_VALUE_FLOAT, HEAP_VALUE_BYTES };
+
+/* What a string or number is: a str as UTF-8, an int in decimal (of more than 60 bits in hexadecimal), a float with all
+ * its digits, bytes as they are. `size` is how many bytes of `text` it takes; `cut`: it has more. */
+enum heap_value_kind heap_read_value(struct heap *heap, uint32_t number, char *text, size_t room, size_t *size, bool *cut);
+
 /* ------------------------------------------------------------- roots */
 
 enum heap_root_kind {

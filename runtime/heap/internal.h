@@ -253,8 +253,15 @@ void heap_read_iframe(struct heap *heap, uint64_t frame, struct heap_visitor *vi
 /* roots.c: frames, threads and interpreters; targets may be anything */
 void heap_read_roots(struct heap *heap, heap_root_fn *fn, void *context);
 
-/* names.c: one code point in at most 4 bytes; what can't be printed is '?' */
+/* names.c: one code point in at most 4 bytes; what isn't one is '?' */
 size_t heap_put_utf8(char *to, uint32_t code);
+/* names.c: the text of a str, where it is compact */
+struct heap_text {
+    uint64_t start, length;
+    unsigned kind; /* bytes of a code point */
+};
+bool heap_find_text(struct heap *heap, uint64_t object, struct heap_text *text);
+uint32_t heap_text_code(struct heap *heap, const struct heap_text *text, uint64_t index);
 
 /* ndarray.c: numpy's arrays */
 struct heap_ndarray {

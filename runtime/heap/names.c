@@ -19,29 +19,43 @@ static bool is_str(struct heap *heap, uint64_t object)
     return type != HEAP_NONE && heap->types[type].kind == KIND_STR;
 }
 
-/* A compact str as UTF-8, from the image. False where it is something else. */
-static bool read_str(struct heap *heap, uint64_t object, char *text, size_t size)
+bool heap_find_text(struct heap *heap, uint64_t object, struct heap_text *text)
 {
     const struct layout *layout = &heap->runtime->layout;
 
-    text[0] = '\0';
     if (!is_str(heap, object))
         return false;
     uint32_t state = heap_image_u32(heap->image, object + layout->unicode.state);
-    uint64_t length = heap_image_u64(heap->image, object + layout->unicode.length);
     bool ascii = state >> layout->unicode.ascii_bit & 1;
-    unsigned kind = state >> layout->unicode.kind_bit & 7;
-    uint64_t from = object + (ascii ? layout->unicode.ascii_size : layout->unicode.compact_size);
+
+    text->length = heap_image_u64(heap->image, object + layout->unicode.length);
+    text->kind = state >> layout->unicode.kind_bit & 7;
+    text->start = object + (ascii ? layout->unicode.ascii_size : layout->unicode.compact_size);
+    return (state >> layout->unicode.compact_bit & 1) && (text->kind == 1 || text->kind == 2 || text->kind == 4);
+}
+
+uint32_t heap_text_code(struct heap *heap, const struct heap_text *text, uint64_t index)
+{
+    uint64_t at = text->start + index * text->kind;
+
+    if (text->kind == 4)
+        return heap_image_u32(heap->image, at);
+    if (text->kind == 2)
+        return heap_image_u8(heap->image, at) | (uint32_t)heap_image_u8(heap->image, at + 1) << 8;
+    return heap_image_u8(heap->image, at);
+}
+
+bool heap_read_name(struct heap *heap, uint64_t object, char *text, size_t size)
+{
+    struct heap_text from;
     size_t used = 0;
 
-    if (!(state >> layout->unicode.compact_bit & 1) || (kind != 1 && kind != 2 && kind != 4))
+    text[0] = '\0';
+    if (!heap_find_text(heap, object, &from))
         return false;
-    for (uint64_t i = 0; i < length && used + 5 < size; i++) {
-        uint32_t code = kind == 4   ? heap_image_u32(heap->image, from + i * 4)
-                        : kind == 2 ? heap_image_u8(heap->image, from + i * 2) |
-                                          (uint32_t)heap_image_u8(heap->image, from + i * 2 + 1) << 8
-                                    : heap_image_u8(heap->image, from + i);
-        used += heap_put_utf8(text + used, code);
+    for (uint64_t i = 0; i < from.length && used + 5 < size; i++) {
+        uint32_t code = heap_text_code(heap, &from, i);
+        used += heap_put_utf8(text + used, code < ' ' || code == 127 ? '?' : code);
     }
     text[used] = '\0';
     return true;
@@ -51,7 +65,7 @@ size_t heap_put_utf8(char *to, uint32_t code)
 {
     unsigned char *out = (unsigned char *)to;
 
-    if (code < ' ' || code == 127 || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff)
+    if ((code >= 0xd800 && code < 0xe000) || code > 0x10ffff)
         code = '?';
     if (code < 0x80) {
         out[0] = (unsigned char)code;
@@ -92,7 +106,7 @@ static uint64_t dict_value(struct heap *heap, uint64_t dict, const char *wanted)
         return 0;
     for (uint64_t i = 0; i < keys.count; i++) {
         uint64_t entry = keys.entries + i * keys.stride;
-        if (read_str(heap, heap_image_u64(heap->image, entry + keys.key), text, sizeof(text)) && !strcmp(text, wanted))
+        if (heap_read_name(heap, heap_image_u64(heap->image, entry + keys.key), text, sizeof(text)) && !strcmp(text, wanted))
             return heap_image_u64(heap->image, entry + keys.value);
     }
     return 0;
@@ -103,8 +117,8 @@ static void name_heap_type(struct heap *heap, const struct heap_type *type, char
     uint64_t dict = heap_image_u64(heap->image, type->address + heap->layout.type.dict);
 
     if (dict)
-        read_str(heap, dict_value(heap, dict, "__module__"), module, size);
-    read_str(heap, heap_image_u64(heap->image, type->address + heap->layout.type.ht_qualname), name, size);
+        heap_read_name(heap, dict_value(heap, dict, "__module__"), module, size);
+    heap_read_name(heap, heap_image_u64(heap->image, type->address + heap->layout.type.ht_qualname), name, size);
 }
 
 /* "collections.deque", "dict". */
@@ -143,15 +157,14 @@ struct heap_type_info heap_get_type(struct heap *heap, uint32_t number)
 
 /* ---------------------------------------------------------------- edges */
 
-/* An object in a few characters: a str's text, an int's value, else its type. */
-static void format_key(struct heap *heap, uint64_t object, char *text, size_t size)
+void heap_format_key(struct heap *heap, uint64_t object, char *text, size_t size)
 {
     char value[TEXT_MAX];
     uint32_t type = heap_check_object(heap, object);
 
     if (type == HEAP_NONE)
         snprintf(text, size, "?");
-    else if (read_str(heap, object, value, sizeof(value)))
+    else if (heap_read_name(heap, object, value, sizeof(value)))
         snprintf(text, size, "'%s'", value);
     else if (heap->types[type].kind == KIND_INT && heap_item_count(heap, object, &heap->types[type]) == 1)
         snprintf(text, size, "%" PRIu32, heap_image_u32(heap->image, object + heap->layout.integer.digits));
@@ -184,12 +197,12 @@ void heap_format_edge(struct heap *heap, const struct heap_edge *edge, char *tex
         snprintf(text, size, "{key}");
         break;
     case HEAP_EDGE_VALUE:
-        format_key(heap, edge->name, key, sizeof(key));
+        heap_format_key(heap, edge->name, key, sizeof(key));
         snprintf(text, size, "[%s]", key);
         break;
     case HEAP_EDGE_ATTRIBUTE:
     case HEAP_EDGE_LOCAL:
-        if (!read_str(heap, edge->name, key, sizeof(key)))
+        if (!heap_read_name(heap, edge->name, key, sizeof(key)))
             snprintf(key, sizeof(key), "%" PRIu64, edge->number);
         snprintf(text, size, edge->kind == HEAP_EDGE_LOCAL ? " local %s" : ".%s", key);
         break;
