@@ -214,9 +214,7 @@ struct error *container_reader_init(struct container_reader *reader, FILE *file)
 
     *reader = (struct container_reader){.file = file};
     reader->context = ZSTD_createDCtx();
-    reader->raw = malloc(CONTAINER_BLOCK_MAX);
-    reader->stored = malloc(ZSTD_compressBound(CONTAINER_BLOCK_MAX));
-    if (!reader->context || !reader->raw || !reader->stored)
+    if (!reader->context)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the snapshot");
     if (fread(&head, 1, sizeof(head), file) != sizeof(head))
         memset(&head, 0, sizeof(head)); /* too short for one of ours */
@@ -232,11 +230,25 @@ void container_reader_deinit(struct container_reader *reader)
     *reader = (struct container_reader){.file = NULL};
 }
 
+static bool container_make_room(unsigned char **bytes, size_t *room, size_t size)
+{
+    if (size <= *room)
+        return true;
+    unsigned char *larger = realloc(*bytes, size);
+    if (!larger)
+        return false;
+    *bytes = larger;
+    *room = size;
+    return true;
+}
+
 /* The data of the block whose head was read, and the next one's head. */
 static struct error *container_take_block(struct container_reader *reader)
 {
+    if (!container_make_room(&reader->raw, &reader->raw_room, reader->next_raw) ||
+        !container_make_room(&reader->stored, &reader->stored_room, reader->next_stored + 1u))
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for the snapshot");
     struct error *error = container_read(reader, reader->stored, reader->next_stored);
-
     if (error)
         return error;
     if (XXH64(reader->stored, reader->next_stored, 0) != reader->next_check)

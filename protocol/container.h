@@ -56,6 +56,7 @@ struct container_reader {
     FILE *file;    /* not owned */
     void *context; /* of the decompressor; owned */
     unsigned char *raw, *stored;
+    size_t raw_room, stored_room;
     size_t size, at; /* of the block in `raw` */
     uint32_t kind, number;
     uint32_t next_kind; /* of the block whose head has been read */
