@@ -139,7 +139,7 @@ void container_put_number(struct container_writer *writer, uint64_t value)
 /* 0, -1, 1, -2...: small ones of either sign stay small. */
 void container_put_signed(struct container_writer *writer, int64_t value)
 {
-    container_put_number(writer, (uint64_t)value << 1 ^ (uint64_t)(value >> 63));
+    container_put_number(writer, value < 0 ? ~((uint64_t)value << 1) : (uint64_t)value << 1);
 }
 
 void container_put_text(struct container_writer *writer, const char *text, size_t size)
