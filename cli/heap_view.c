@@ -17,8 +17,10 @@
 
 /* Of --max-memory, the part that the copy may have: what is found in it takes at most 7 tenths as much again. */
 #define VIEW_COPY_PERCENT 58
-/* What everything starts from can be torn, in a few of a hundred copies of a busy process that runs meanwhile. */
+/* What everything starts from can be torn, in a few of a hundred copies of a busy process that runs meanwhile; in
+ * more where the machine is busy too. */
 #define VIEW_TRIES 6
+#define VIEW_PATIENCE 3.0 /* seconds */
 
 static double view_now(void)
 {
@@ -115,17 +117,20 @@ static struct error *view_find_objects(struct heap_view *view, const struct cli_
 {
     struct cli_progress line;
     const struct heap_progress progress = {view_step, &line};
+    double start = view_now();
+    bool again = true;
     struct error *error = NULL;
 
     cli_progress_begin(&line, options);
-    for (int tries = view->freeze.way == FREEZE_LIVE ? VIEW_TRIES : 1; tries > 0; tries--) {
+    for (int tries = 1; again; tries++) {
         error_destroy(error);
         error = view_try(view, options, &progress);
-        if (!error || error_code(error) != ERROR_UNSUPPORTED)
-            break;
+        again = error && error_code(error) == ERROR_UNSUPPORTED && view->freeze.way == FREEZE_LIVE &&
+                (tries < VIEW_TRIES || (view_now() - start < VIEW_PATIENCE && !options->freeze.max_memory));
     }
     cli_progress_end(&line);
-    if (error && view->freeze.way == FREEZE_LIVE && error_code(error) == ERROR_UNSUPPORTED && !view->image.missing)
+    if (error && view->freeze.way == FREEZE_LIVE && error_code(error) == ERROR_UNSUPPORTED &&
+        !options->freeze.max_memory)
         error = error_with_hint(error, "it may change faster than it can be read while it runs: do without --no-pause");
     return error;
 }

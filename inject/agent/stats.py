@@ -28,8 +28,10 @@ def stats():
         imp.exec_builtin(gc)
     try:
         counts, thresholds = gc.get_count(), gc.get_threshold()
+        # In this order: a collection in between takes off what isn't in the second then.
+        young = gc.get_objects(generation=0)
         objects = gc.get_objects()
-        own = find_own(objects, [counts, thresholds])
+        own = find_own(objects, young, [counts, thresholds])
         lines = count(objects, own)
         objects = own = None
         numbers = [("allocated_blocks", blocks), ("enabled", gc.isenabled()), ("debug", gc.get_debug()),
@@ -56,7 +58,7 @@ def stats():
     sys.stdout.flush()
 
 # The agent's objects and ours, `mine` too: {id: None}; those that they hold: {id: how often}.
-def find_own(objects, mine):
+def find_own(objects, young, mine):
     own, names, codes = {}, [globals()], []
     frame, function, module = sys._getframe(), type(find_own), type(sys)
     while frame is not None and (frame.f_globals is names[0] or "REQUEST" in frame.f_globals and "agent" in frame.f_globals):
@@ -92,7 +94,9 @@ def find_own(objects, mine):
             mine += [held for held in gc.get_referents(cell) if type(held) in (list, dict, tuple)]
     cell = None
     mine += [held for table in names for held in table.values() if type(held) is tuple]
-    mine += find_tuples(codes)
+    mine += find_tuples(codes, young)
+    del young[:]
+    mine.append(young)
     whole = {}
     for one in mine:
         whole[id(one)] = one
@@ -107,7 +111,7 @@ def find_own(objects, mine):
     return own
 
 # The tuples (and slices) of code, of the code inside of it, and inside of tuples.
-def find_tuples(codes):
+def find_tuples(codes, young):
     found, wanted, seen = [], {}, set()
     kinds = type(()), type(slice(0))
     for code in codes:
@@ -131,7 +135,7 @@ def find_tuples(codes):
         if type(one) is kinds[0] and has_names(one):
             wanted.pop(one, None)
     # Those of names that a collection came by aren't tracked any more.
-    for one in gc.get_objects(generation=0) if wanted else ():
+    for one in young if wanted else ():
         if type(one) is kinds[0] and has_names(one) and wanted.get(one):
             wanted[one].pop()
             found.append(one)
