@@ -28,8 +28,10 @@
 #define SESSION_FIRST_RETRY_MS 1
 #define SESSION_LAST_RETRY_MS 500
 #define SESSION_STATE_POLL_MS 20
+#define SESSION_CALL_MS 200
 #define SESSION_CHAIN_MS 1000
 #define SESSION_END_MS 300 /* from the channel's end to the process's */
+#define SESSION_HANGUP_MS 1000 /* from a done script to the channel's end, which its children may hold open */
 #define SESSION_MILLISECOND 1000000ULL
 
 /* ------------------------------------------------------------------ target */
@@ -159,7 +161,7 @@ static struct error *session_start(struct session_request *request, const struct
     return NULL;
 }
 
-/* In our pid namespace. One that has ended by now has no name there, where the target has another. */
+/* In our pid namespace. */
 static pid_t session_translate_tid(const struct session *session, pid_t inner)
 {
     scoped_free pid_t *tids = NULL;
@@ -179,6 +181,33 @@ static pid_t session_translate_tid(const struct session *session, pid_t inner)
     return found;
 }
 
+static struct error *session_queue_script(struct session_request *request)
+{
+    const struct session_script *script = request->script;
+    size_t size = 0;
+    char *text = NULL;
+    FILE *stream = open_memstream(&text, &size);
+
+    if (!stream)
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for the script's arguments");
+    fprintf(stream, "%c%c%s%c%s%c%s", script->mode, 0, script->name, 0, script->key ? script->key : "", 0,
+            script->argv0);
+    for (int i = 0; i < script->argument_count; i++)
+        fprintf(stream, "%c%s", 0, script->arguments[i]);
+    fclose(stream);
+    struct error *error = channel_send(&request->channel, WIRE_REQUEST, text, size);
+    free(text);
+    if (!error)
+        error = channel_send(&request->channel, WIRE_CODE, script->code, script->size);
+    return error ? error : channel_send(&request->channel, WIRE_GO, NULL, 0);
+}
+
+/* The script waits in the channel for the agent, but for a fresh thread. */
+static struct error *session_queue_early(struct session_request *request)
+{
+    return request->options->fresh ? NULL : session_queue_script(request);
+}
+
 static struct error *session_greet(struct session_request *request, const struct wire_frame *frame)
 {
     uint64_t version, id, pid, native;
@@ -192,12 +221,14 @@ static struct error *session_greet(struct session_request *request, const struct
         (request->uses_directory && ((size_t)(cursor.end - cursor.at) != strlen(request->directory.nonce) ||
                                      memcmp(cursor.at, request->directory.nonce, strlen(request->directory.nonce)))))
         return error_create(ERROR_PROTOCOL, NULL, "who answered on the channel isn't our agent");
-    if (request->options->fresh)
-        request->outcome->thread = session_translate_tid(request->session, (pid_t)native);
-    if (!request->greeted)
+    bool first = !request->greeted;
+    if (first)
         request->outcome->waited_ns = tracee_clock() - request->posted_at;
     request->greeted = request->inject.spoke = true;
-    return NULL;
+    if (!first || !request->options->fresh)
+        return NULL;
+    request->outcome->thread = session_translate_tid(request->session, (pid_t)native);
+    return session_queue_script(request); /* not before: it could have ended by now, and its name here with it */
 }
 
 static struct error *session_send_part(struct session_request *request, const struct wire_frame *frame)
@@ -438,27 +469,6 @@ void session_thaw(struct session *session, const struct cli_options *options, st
 
 /* ----------------------------------------------------------------- the ladder */
 
-static struct error *session_queue_script(struct session_request *request)
-{
-    const struct session_script *script = request->script;
-    size_t size = 0;
-    char *text = NULL;
-    FILE *stream = open_memstream(&text, &size);
-
-    if (!stream)
-        return error_create(ERROR_SYSTEM, NULL, "out of memory for the script's arguments");
-    fprintf(stream, "%c%c%s%c%s%c%s", script->mode, 0, script->name, 0, script->key ? script->key : "", 0,
-            script->argv0);
-    for (int i = 0; i < script->argument_count; i++)
-        fprintf(stream, "%c%s", 0, script->arguments[i]);
-    fclose(stream);
-    struct error *error = channel_send(&request->channel, WIRE_REQUEST, text, size);
-    free(text);
-    if (!error)
-        error = channel_send(&request->channel, WIRE_CODE, script->code, script->size);
-    return error ? error : channel_send(&request->channel, WIRE_GO, NULL, 0);
-}
-
 static struct error *session_post(struct session_request *request)
 {
     struct error *error = inject_post(&request->inject, &request->session->target, &request->inject_options);
@@ -523,6 +533,16 @@ static bool session_should_post_again(const struct session_request *request)
            inject_is_blocked(&request->inject);
 }
 
+/* By force: taking it back has ended the call in which alone it can run. Its thread soon calls again. */
+static void session_await_call(const struct session_request *request)
+{
+    uint64_t until = tracee_clock() + SESSION_CALL_MS * SESSION_MILLISECOND;
+
+    while (request->options->wake == INJECT_WAKE_FORCE && !inject_is_blocked(&request->inject) && tracee_clock() < until &&
+           !cli_signals_pending())
+        poll(NULL, 0, 1);
+}
+
 /* A thread that got blocked between our look and its safe point waits there: take the
  * post back and post anew, by what serves it now. */
 static struct error *session_post_again(struct session_request *request)
@@ -544,7 +564,8 @@ static struct error *session_post_again(struct session_request *request)
     request->channel.ended = false;
     request->channel.queue_sent = request->channel.queue_size = 0;
     request->inject_options.choice.turn++;
-    error = session_queue_script(request);
+    session_await_call(request);
+    error = session_queue_early(request);
     return error ? error : session_post(request);
 }
 
@@ -742,11 +763,11 @@ static struct error *session_name_blocker(const struct session_request *request,
     struct thread_state blocker;
     struct python_frame frame;
     char doing[192], after[32], where[1400] = "", name[48];
-    bool found;
+    bool found, forcible = false;
     struct error *error = session_find_blocker(request, &blocker);
 
     if (!error)
-        error = inject_describe(&session->target, &blocker, doing, sizeof(doing));
+        error = inject_describe(&session->target, &blocker, doing, sizeof(doing), &forcible);
     if (error) { /* then without */
         error_destroy(error);
         return late;
@@ -760,6 +781,9 @@ static struct error *session_name_blocker(const struct session_request *request,
     error = error_create(ERROR_NO_SAFE_POINT, error_hint(late), "%s: %s is %s%s, for at least %s", error_message(late),
                          name, doing, where, after);
     error_destroy(late);
+    if (forcible && request->options->wake == INJECT_WAKE_AUTO)
+        return error_with_hint(error, "the request was withdrawn; to have it run inside of that call, which may then end "
+                                      "early: --wake=force");
     return error;
 }
 
@@ -880,7 +904,7 @@ static struct error *session_perform(struct session_request *request)
     struct error *error = session_prepare(request->session);
     bool settled;
 
-    if (error || (error = session_queue_script(request)))
+    if (error || (error = session_queue_early(request)))
         return error;
     request->deadline = tracee_clock() + (uint64_t)request->options->timeout_ms * SESSION_MILLISECOND;
     if ((error = session_lock(request->session, request->options, request->deadline, &request->status)) ||
@@ -901,6 +925,8 @@ static struct error *session_perform(struct session_request *request)
         return error;
     if ((error = session_wait_for_answer(request)))
         return session_give_up(request, error);
+    if (request->uses_directory) /* nothing is staged by whose end the agent's could be seen */
+        channel_await_hangup(&request->channel, SESSION_HANGUP_MS);
     channel_close(&request->channel);
     if ((error = inject_settle(&request->inject, SESSION_SETTLE_MS, &settled)))
         return error;

@@ -129,7 +129,7 @@ bool block_hands_off(const struct inject_stop *stop)
         return false;
     if (block_is_repeated(stop))
         return !block_may_wake(stop);
-    return !stop->options || stop->options->wake != INJECT_WAKE_FORCE;
+    return !stop->request->forced;
 }
 
 enum arch_resume block_resume(struct inject_stop *stop)

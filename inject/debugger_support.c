@@ -107,8 +107,10 @@ static struct error *debugger_fire(struct inject_stop *stop)
         steps[count++] = (struct arch_step){.target = request->add_pending_call.value,
                                             .arguments = {request->target->code.abs.value, 0}};
     struct error *error = adds ? NULL : debugger_set_eval_breaker(request);
-    if (error || !count)
+    if (error)
         return error;
+    if (!count) /* only to be woken */
+        steps[count++] = (struct arch_step){.target = request->target->code.abs.value, .arguments = {0}};
     return borrow_chain(&stop->borrow, steps, count, resume);
 }
 

@@ -374,6 +374,7 @@ static void freeze_explain(struct freezing *freezing)
 {
     struct freeze *freeze = freezing->freeze;
     char doing[192] = "";
+    bool forcible;
 
     struct error *torn = freeze_refresh(freezing);
     error_destroy(torn);
@@ -382,7 +383,7 @@ static void freeze_explain(struct freezing *freezing)
 
         if (!thread->holds_gil || !thread->tid || freezing->hopeless)
             continue;
-        struct error *error = inject_describe(&freezing->target, thread, doing, sizeof(doing));
+        struct error *error = inject_describe(&freezing->target, thread, doing, sizeof(doing), &forcible);
         if (!error)
             snprintf(freeze->why, sizeof(freeze->why), "no safe point within %d ms: thread %d is %s",
                      freezing->options->timeout_ms, thread->tid, doing);

@@ -93,6 +93,7 @@ struct inject_request {
     int channel_fd;      /* our end; -1 when not passed. The caller may take it over (set it to -1) */
     uint64_t pause_ns;   /* the longest that a thread of the target was held */
     enum inject_wake wake;
+    bool forced;         /* INJECT_WAKE_FORCE: for taking it back too */
     bool posted;
     bool spoke;          /* the caller has heard the agent */
     bool left;           /* withdrawn, but what is staged goes only when the thread comes by (inject_withdraw) */
@@ -141,9 +142,10 @@ struct error *inject_interpreter_runs(const struct inject_target *target, int64_
     __attribute__((warn_unused_result));
 
 /* What a thread is doing, in words that follow "is": "blocked in read called by libfoo.so", "in C code of
- * libfoo.so holding the GIL". Stops it for a moment; touches nothing. */
+ * libfoo.so holding the GIL". `forcible`: a request could be run inside of that call by INJECT_WAKE_FORCE, and only
+ * so. Stops it for a moment; touches nothing. */
 struct error *inject_describe(const struct inject_target *target, const struct thread_state *thread, char *text,
-                              size_t room) __attribute__((warn_unused_result));
+                              size_t room, bool *forcible) __attribute__((warn_unused_result));
 
 /* Is the request's thread blocked where it may stay, and not only waiting for the GIL? Looked at while it runs. */
 bool inject_is_blocked(const struct inject_request *request);

@@ -56,6 +56,8 @@ void block_describe(struct inject_stop *stop);
 bool block_is_repeated(const struct inject_stop *stop);
 /* Must nothing be run on the thread, lest its call ends before its time? */
 bool block_hands_off(const struct inject_stop *stop);
+/* pending_call.c: is it in somebody else's call, where a request could be run if the user says that it may be? */
+bool borrowed_is_forcible(const struct inject_stop *stop);
 /* How the blocked call goes on after a post, and what the request says of it. */
 enum arch_resume block_resume(struct inject_stop *stop);
 
@@ -124,6 +126,8 @@ struct error *stage_remove(struct inject_stop *stop) __attribute__((warn_unused_
 /* The step of a chain, before the one that posts a stub, with which the target takes it all over: from then
  * on it removes it itself, even if we die. */
 struct arch_step stage_posted_step(const struct inject_request *request);
+/* ERROR_UNSUPPORTED: the target's Python doesn't name a function that is to be called. */
+struct error *stage_no_symbol(const struct inject_target *target, const char *name);
 
 /* Where the stub's entry is in the target. */
 struct address stage_stub_entry(const struct inject_request *request, const unsigned char *entry);

@@ -85,8 +85,7 @@ struct error *pending_check(const struct inject_request *request)
     if ((error = pending_check_room(request)))
         return error;
     if (!request->add_pending_call.value)
-        return error_create(ERROR_UNSUPPORTED, NULL, "%s has no symbol Py_AddPendingCall",
-                            image_path(request->target->runtime->image));
+        return stage_no_symbol(request->target, "Py_AddPendingCall");
     return NULL;
 }
 
@@ -161,19 +160,30 @@ const struct inject_method inject_pending_call = {"pending-call", STAGING_STUB, 
 
 /* ----------------------------------------------------------- borrowed call */
 
-/* Guards: in a system call that isn't a futex, of Python's own code, with the GIL not
- * held by this thread. Where a call is repeated and the debugger-support struct is
- * there, a wake will do. */
-static bool borrowed_serves(const struct inject_stop *stop)
+/* Guards: in a system call that isn't a futex, with the GIL not held by this thread. */
+static bool borrowed_is_safe(const struct inject_stop *stop)
 {
     const struct runtime *runtime = stop->request->target->runtime;
-    enum inject_wake_mode wake = stop->options->wake;
 
     /* PyGILState_Ensure() takes the thread's state of the main interpreter. */
     if (stop->request->thread.interpreter_id != 0)
         return false;
-    if (wake == INJECT_WAKE_NEVER || stop->holds_gil || runtime->finalizing || runtime->free_threaded ||
-        !permit_stub_staging(stop) || syscall_is_futex(stop->borrow.blocked_number))
+    return !stop->holds_gil && !runtime->finalizing && !runtime->free_threaded && permit_stub_staging(stop) &&
+           !syscall_is_futex(stop->borrow.blocked_number);
+}
+
+bool borrowed_is_forcible(const struct inject_stop *stop)
+{
+    return stop->block == BLOCK_FOREIGN && borrowed_is_safe(stop);
+}
+
+/* In a call of Python's own code. Where a call is repeated and the debugger-support struct is
+ * there, a wake will do. */
+static bool borrowed_serves(const struct inject_stop *stop)
+{
+    enum inject_wake_mode wake = stop->options->wake;
+
+    if (wake == INJECT_WAKE_NEVER || !borrowed_is_safe(stop))
         return false;
     switch (stop->block) {
     case BLOCK_REPEATED:

@@ -116,19 +116,22 @@ struct error *inject_with_stop(struct inject_request *request,
 
 static struct error *post_describe_stopped(struct inject_stop *stop, void *context)
 {
-    (void)context;
-    return post_inspect(stop);
+    bool *forcible = context;
+    struct error *error = post_inspect(stop);
+
+    *forcible = !error && borrowed_is_forcible(stop);
+    return error;
 }
 
 struct error *inject_describe(const struct inject_target *target, const struct thread_state *thread, char *text,
-                              size_t room)
+                              size_t room, bool *forcible)
 {
     const struct inject_options options = {0};
     struct inject_request look;
 
     inject_request_init(&look, target, &options);
     look.thread = *thread;
-    struct error *error = post_stop(&look, NULL, post_describe_stopped, NULL);
+    struct error *error = post_stop(&look, NULL, post_describe_stopped, forcible);
     snprintf(text, room, "%s", look.doing);
     return error;
 }
@@ -206,14 +209,25 @@ static struct error *post_stage(struct inject_stop *stop, void *context)
     return error;
 }
 
+/* Somebody else's call, in which alone it was to run, was ended by our first stop: its thread soon calls again. */
+static bool post_is_on_its_way(const struct inject_stop *stop, const struct inject_method *first)
+{
+    return stop->request->forced && first == &inject_borrowed_call && stop->block == BLOCK_NONE;
+}
+
 /* The second: the thread's state may be another; what is staged must do. */
 static struct error *post_post(struct inject_stop *stop, void *context)
 {
-    enum inject_staging staging = stop->request->method->staging;
+    const struct inject_method *first = stop->request->method;
+    enum inject_staging staging = first->staging;
     struct error *error = post_inspect_to_post(stop);
 
     (void)context;
-    if (error || (error = post_choose(stop)))
+    if (error)
+        return error;
+    if (post_is_on_its_way(stop, first))
+        return error_create(ERROR_BUSY, NULL, "thread %d is between two calls", stop->request->thread.tid);
+    if ((error = post_choose(stop)))
         return error;
     if (stop->request->method->staging == STAGING_STUB && (error = post_check_block(stop)))
         return error;
@@ -335,6 +349,7 @@ void inject_request_init(struct inject_request *request, const struct inject_tar
     *request = (struct inject_request){
         .target = target, .channel_fd = -1, .theirs = {-1, 0}, .ours = {-1, 0}, .script = {-1, 0}};
     request->id = options->id;
+    request->forced = options->wake == INJECT_WAKE_FORCE;
     struct image_range range;
     if (image_find_symbol(target->runtime->image, "Py_AddPendingCall", &range))
         request->add_pending_call = range.start;
@@ -404,12 +419,21 @@ static bool post_may_turn(const struct inject_target *target, const struct error
     return !ended;
 }
 
+/* What is said when no thread will do: of the main one, which there are most ways to serve. */
+static struct error *post_keep(struct error *kept, struct error *error, const struct thread_state *thread)
+{
+    struct error *other = kept && !thread->main ? error : kept;
+
+    error_destroy(other);
+    return other == kept ? error : kept;
+}
+
 struct error *inject_post(struct inject_request *request, const struct inject_target *target,
                           const struct inject_options *options)
 {
     scoped_free struct thread_state *threads = NULL;
     size_t count;
-    struct error *error;
+    struct error *error, *kept = NULL;
 
     inject_request_init(request, target, options);
     if ((error = post_check_target(target)) || (error = choose_threads(target, &options->choice, &threads, &count)))
@@ -418,11 +442,13 @@ struct error *inject_post(struct inject_request *request, const struct inject_ta
         inject_request_init(request, target, options);
         request->thread = threads[i];
         error = post_to_thread(request, options);
-        if (!error || i + 1 == count || !post_may_turn(target, error))
+        if (!error || !post_may_turn(target, error)) {
+            error_destroy(kept);
             return error;
-        error_destroy(error);
+        }
+        kept = post_keep(kept, error, &threads[i]);
     }
-    return error;
+    return kept;
 }
 
 /* Where the thread can't be borrowed without harm, nothing is taken back: once the

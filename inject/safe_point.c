@@ -120,7 +120,7 @@ static struct error *point_find(const struct inject_target *target, const char *
     struct image_range range;
 
     if (!image_find_symbol(target->runtime->image, name, &range))
-        return error_create(ERROR_UNSUPPORTED, NULL, "%s has no symbol %s", image_path(target->runtime->image), name);
+        return stage_no_symbol(target, name);
     *function = range.start.value;
     return NULL;
 }

@@ -322,6 +322,13 @@ static const char *const stub_functions[] = {
     "PyErr_Clear", "munmap",            "PyGILState_Ensure",    "PyGILState_Release",
 };
 
+struct error *stage_no_symbol(const struct inject_target *target, const char *name)
+{
+    return error_create(ERROR_UNSUPPORTED, "link it with -rdynamic, as python itself is",
+                        "%s has no symbol %s: a program that holds Python and names none of its functions",
+                        image_path(target->runtime->image), name);
+}
+
 static struct error *stage_find_functions(const struct inject_target *target, struct stub_header *header)
 {
     for (size_t i = 0; i < sizeof(stub_functions) / sizeof(stub_functions[0]); i++) {
@@ -329,8 +336,7 @@ static struct error *stage_find_functions(const struct inject_target *target, st
 
         if (strcmp(stub_functions[i], "munmap") != 0 &&
             !image_find_symbol(target->runtime->image, stub_functions[i], &range))
-            return error_create(ERROR_UNSUPPORTED, NULL, "%s has no symbol %s", image_path(target->runtime->image),
-                                stub_functions[i]);
+            return stage_no_symbol(target, stub_functions[i]);
         header->functions[i] = range.start.value;
     }
     return NULL;

@@ -7,7 +7,7 @@ set -eu
 
 build="gcc libc6-dev make pkg-config libelf-dev libreadline-dev libsmartcols-dev libzstd-dev libxxhash-dev"
 demo="python3"
-check="libcmocka-dev python3 python3-pytest python3-pexpect python3-pytest-xdist python3-pytest-timeout mmdebstrap util-linux debian-archive-keyring python3-dev"
+check="libcmocka-dev python3 python3-pytest python3-pexpect python3-pytest-xdist python3-pytest-timeout uwsgi-core uwsgi-plugin-python3 mmdebstrap util-linux debian-archive-keyring python3-dev"
 # mmdebstrap without root needs newuidmap.
 [ "$(id -u)" = 0 ] || check="$check uidmap"
 lint="clang libclang-rt-dev clang-format cppcheck"

@@ -386,7 +386,8 @@ def sample():
 
 def pytest_generate_tests(metafunc):
     if "python" in metafunc.fixturenames:
-        chosen = found().supported
+        chosen = [python for python in found().supported
+                  if not (python.debug and metafunc.definition.get_closest_marker("long"))]
         metafunc.parametrize("python", chosen, ids=[python.id for python in chosen], scope="module")
     if "new_python" in metafunc.fixturenames:
         chosen = [python for python in found().supported if python.minor >= (3, 14)]

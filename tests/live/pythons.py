@@ -86,7 +86,7 @@ class Found:
 
 def candidates():
     for path in sorted(glob.glob("/usr/bin/python[23].*") + glob.glob("/usr/local/bin/python[23].*")):
-        if re.search(r"/python\d\.\d+d?$", path):
+        if re.search(r"/python\d\.\d+t?d?$", path):
             yield Python(path, "")
     for directory in sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/*"))):
         yield Python(os.path.join(directory, "bin", "python"), "")
@@ -94,7 +94,7 @@ def candidates():
         if path:
             yield Python(path, "")
     for version in ("3.13", "3.14", "3.15"):
-        for suffix in ("", "d"):
+        for suffix in ("", "d", "t", "td"):
             path = "/usr/bin/python%s%s" % (version, suffix)
             if os.path.exists(SID + path):
                 yield Python(path, SID)

@@ -73,12 +73,13 @@ def test_a_thousand(python):
         # First runs warm caches of the interpreter's own (codecs, type caches, free lists).
         repeat(target, 100, lambda target: [str(target.pid), "-e", "40 + 2"], 0)
         before = Before(target)
-        count = 250 if SANITIZED or python.debug else 1000
+        count = 250 if SANITIZED else 1000
         repeat(target, count, lambda target: [str(target.pid), "-e", "40 + 2"], 0)
         before.same(count)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_hundred_when_busy(python):
     with target_running(python, "busy") as target:
         # The free lists of 3.14 and later are full after some 600 runs; from then on the curve is flat.
@@ -99,14 +100,16 @@ SCRIPTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", SCRIPTS)
 def test_after_each_kind(python, kind):
     code, status = SCRIPTS[kind]
     with target_running(python, "idle") as target:
         repeat(target, 20, lambda target: [str(target.pid), "-c", code], status)
         before = Before(target)
-        repeat(target, 60, lambda target: [str(target.pid), "-c", code], status)
-        before.same(60)
+        number = 150 if python.version >= (3, 14) else 60  # that warms up longer
+        repeat(target, number, lambda target: [str(target.pid), "-c", code], status)
+        before.same(number)
 
 
 def test_after_the_first(python):

@@ -9,12 +9,14 @@ REQUESTS = 60
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_stress(python):
     result = stressing.stress(python, REQUESTS, seed=1)
     assert not result["problems"], "\n".join(result["problems"])
     assert result["requests"] >= REQUESTS and result["exit status 0"] > REQUESTS / 2 and result["exit status 7"] > 0
 
 
+@pytest.mark.long
 def test_short_deadlines(python):
     """Wherever in its life an endless script's deadline falls: when safepoint has ended, the script has too, or never runs."""
     with target_running(python, "busy") as target:

@@ -211,23 +211,22 @@ def start_child(code, **streams):
     child = subprocess.Popen([sys.executable, "-I", "-S", "-c", code], stdin=control, **streams)
 
 
+# Started when nobody else reads what it waits for.
 def prepare_child(outside):
-    start_child("import posix; posix.read(0, 100); posix._exit(7)")
+    import subprocess  # noqa: F401
 
 
 @case("subprocess: wait()", "say", 7, prepare=prepare_child)
 def call_wait(_):
+    start_child("import posix; posix.read(0, 100); posix._exit(7)")
     begin()
     return child.wait()
 
 
-def prepare_talking_child(outside):
+@case("subprocess: communicate()", "say", [300000, 5050], prepare=prepare_child)
+def call_communicate(_):
     start_child("import posix; posix.read(0, 100)\nfor n in range(1, 101):\n    posix.write(1, b'o' * 3000), posix.write(2, b'e' * n)",
                 stdout=-1, stderr=-1)
-
-
-@case("subprocess: communicate()", "say", [300000, 5050], prepare=prepare_talking_child)
-def call_communicate(_):
     begin()
     return [len(data) for data in child.communicate()]
 
