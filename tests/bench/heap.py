@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`make bench`: the histogram of a heap from outside, beside objgraph.typestats() and a script with gc and sys.getsizeof()
-in the same process, for 10^5 to 10^7 objects. The target is held up as long as those two take; by us not at all.
+in the same process, for 10^5 to 10^7 objects. The target is held up as long as those two take; by us for the pause.
 
 COUNTS, ROUNDS: how many objects, and how often each is measured (the least is printed).
 """
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -49,7 +50,7 @@ class Target:
 
 
 def run_heap(pid):
-    """Wall time, processor time, our peak, and the answer."""
+    """Wall time, processor time, our peak, the answer, and the pause in milliseconds."""
     begin = time.perf_counter()
     popen = subprocess.Popen([SAFEPOINT, "heap", "-q", "--json", str(pid)], stdout=subprocess.PIPE)
     output = popen.stdout.read()
@@ -57,7 +58,8 @@ def run_heap(pid):
     popen.returncode = status
     took = time.perf_counter() - begin
     assert status == 0, output
-    return took, usage.ru_utime + usage.ru_stime, usage.ru_utime, usage.ru_maxrss * 1024, json.loads(output)["result"]
+    answer = json.loads(output)
+    return (took, usage.ru_utime + usage.ru_stime, usage.ru_utime, usage.ru_maxrss * 1024, answer["result"], answer["pause_us"] / 1000)
 
 
 def measure(python, count, site):
@@ -75,8 +77,9 @@ def measure(python, count, site):
     wall, cpu, user = (min(row[i] for row in ours) for i in range(3))
     result, peak = ours[-1][4], max(row[3] for row in ours)
     beyond = (peak - result["read_bytes"]) / result["objects"]
-    print("%11s %11s %9.3f %9.3f %9.3f %10.1f  %14s  %14.3f" % (
-        format(result["objects"], ","), format(result["tracked"], ","), wall, cpu, user, beyond,
+    pause = statistics.median(row[5] for row in ours)
+    print("%11s %11s %9.1f %9.3f %9.3f %9.3f %10.1f  %14s  %14.3f" % (
+        format(result["objects"], ","), format(result["tracked"], ","), pause, wall, cpu, user, beyond,
         "%.3f" % min(row[0] for row in theirs) if theirs else "-", min(row[0] for row in script)), flush=True)
 
 
@@ -87,10 +90,11 @@ def main():
         return 1
     site, why = find_objgraph()
     print("\nThe histogram of a heap of CPython %s; seconds, the least of %d runs.\n" % (chosen[-1].number, ROUNDS))
-    print("%35s heap%26s objgraph  gc + getsizeof" % ("safepoint", ""))
-    print("%11s %11s %9s %9s %9s %10s  %14s  %14s" % ("all objects", "tracked", "time", "processor", "(user)", "B/object", "tracked alone", "tracked alone"))
+    print("%45s heap%26s objgraph  gc + getsizeof" % ("safepoint", ""))
+    print("%11s %11s %9s %9s %9s %9s %10s  %14s  %14s" % ("all objects", "tracked", "pause, ms", "time", "processor", "(user)", "B/object", "tracked alone", "tracked alone"))
     for count in COUNTS:
         measure(chosen[-1], count, site)
+    print("pause: the median; objgraph and gc + getsizeof hold the process up for all of their time")
     print("B/object: our memory at its peak, beyond the copy of the process's")
     if why:
         print("not measured: objgraph: " + why)
