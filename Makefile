@@ -23,7 +23,7 @@ ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 # The machine the compiler makes code for; attach/arch/*.c guard themselves.
 ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 
-SOURCES := $(sort $(wildcard attach/*.c attach/arch/*.c runtime/*.c inject/*.c protocol/*.c cli/*.c))
+SOURCES := $(sort $(wildcard attach/*.c attach/arch/*.c runtime/*.c runtime/heap/*.c inject/*.c protocol/*.c cli/*.c))
 ASSEMBLY := $(wildcard inject/stub_$(ARCH).S)
 AGENTS := $(sort $(wildcard inject/agent/*.py))
 UNIT_TESTS := $(sort $(wildcard tests/unit/test_*.c))
@@ -53,8 +53,8 @@ endif
 build/packages.mk: tools/deps.sh
 	@tools/deps.sh build
 	@mkdir -p $(@D)
-	@{ echo "PKG_CFLAGS := $$(pkg-config --cflags libelf readline smartcols)"; \
-	   echo "PKG_LIBS := $$(pkg-config --libs libelf readline smartcols)"; } >$@.new
+	@{ echo "PKG_CFLAGS := $$(pkg-config --cflags libelf readline smartcols libzstd libxxhash)"; \
+	   echo "PKG_LIBS := $$(pkg-config --libs libelf readline smartcols libzstd libxxhash)"; } >$@.new
 	@mv $@.new $@
 
 build/deps-%.stamp: tools/deps.sh
@@ -97,14 +97,33 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS) -lcmocka
 
+# Programs that tests run beside the library: the heap's comparison with the oracle.
+$(BUILD)/heap/%: tests/heap/%.c $(LIBRARY_OBJECTS) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
+
+# What the live tests of the freeze run.
+$(BUILD)/freeze: tests/freeze/freeze.c $(LIBRARY_OBJECTS) $(BUILD)/flags
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
+
+# All that a snapshot has, for the live tests.
+$(BUILD)/snapshot-dump: tests/snapshot/dump.c $(LIBRARY_OBJECTS) $(BUILD)/flags
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
+
 # Every source compiled and nothing linked (lint).
 .PHONY: objects
 objects: $(OBJECTS)
 
 ## check: unit tests, then live tests on every Python found (makes build/sid first)
 .PHONY: check
-check: build/deps-check.stamp $(BUILD)/safepoint unit sid faults
+check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/freeze $(BUILD)/snapshot-dump $(BUILD)/heap/compare $(BUILD)/heap/torn unit sid faults
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(PYTEST_JOBS) $(PYTEST_ARGS)
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/heap -m 'not long' -n $(PYTEST_JOBS) $(PYTEST_ARGS)
+
+## oracle: heaps read from outside against what is true inside, real libraries too, on every Python found; prints a table
+.PHONY: oracle
+oracle: build/deps-check.stamp build/deps-oracle.stamp $(BUILD)/safepoint $(BUILD)/heap/compare $(BUILD)/heap/torn sid
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/heap -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 
 ## support: how each kind of blocked target is served on every Python found, written to docs/support.md
 .PHONY: support
@@ -181,12 +200,18 @@ lint-scripts:
 ## format: clang-format over the C sources
 .PHONY: format
 format: build/deps-lint.stamp
-	clang-format -i $(SOURCES) $(wildcard attach/*.h attach/arch/*.h runtime/*.h inject/*.h protocol/*.h cli/*.h tests/unit/*.[ch])
+	clang-format -i $(SOURCES) $(wildcard attach/*.h attach/arch/*.h runtime/*.h runtime/heap/*.h inject/*.h protocol/*.h cli/*.h tests/unit/*.[ch] tests/heap/*.c)
 
-## bench: latency, pause and memory, beside sys.remote_exec and others, on one busy target
+## bench: latency, pause and memory, beside sys.remote_exec and others, on one busy target; heaps of up to 10 million objects
 .PHONY: bench
 bench: build/deps-bench.stamp $(BUILD)/safepoint sid
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/bench.py
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/heap.py
+
+## bench-freeze: a target's pause for a freeze of its memory, and what writing to it costs afterwards, by its size
+.PHONY: bench-freeze
+bench-freeze: $(BUILD)/safepoint $(BUILD)/freeze
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/freeze.py
 
 ## demo: starts a small leaking service, attaches, runs a script in it, shows its statistics, ends it
 .PHONY: demo
@@ -196,7 +221,7 @@ demo: build/deps-demo.stamp $(BUILD)/safepoint
 ## deps: names the Debian packages that are missing for all of this and installs them (root or sudo)
 .PHONY: deps
 deps:
-	@tools/deps.sh build demo check lint bench
+	@tools/deps.sh build demo check oracle lint bench
 	@echo "deps: everything is there"
 
 ## install: the program, its man page and completion under PREFIX (/usr/local), below DESTDIR

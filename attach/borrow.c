@@ -57,6 +57,7 @@ static void borrow_search_image(struct borrow_code *code, const struct process *
                         &code->places.sigreturn);
     borrow_search_function(image, "munmap", &code->munmap);
     borrow_search_function(image, "abs", &code->abs);
+    borrow_search_function(image, "raise", &code->raise);
     image_close(image);
 }
 
@@ -307,7 +308,7 @@ static struct error *borrow_lay(struct borrow *borrow, const struct arch_step *s
 {
     size_t below = (count - 1) * arch_native.step_size, size = below + arch_native.frame_size(&borrow->state);
     struct address first = address_of(borrow->frame.value - below);
-    const uint64_t all_signals = ~0ULL;
+    const uint64_t blocked = arch_step_mask(&borrow->state, &steps[0]);
     pid_t tid = borrow->tracee->tid;
     scoped_free unsigned char *bytes = malloc(size);
     struct error *error;
@@ -321,7 +322,7 @@ static struct error *borrow_lay(struct borrow *borrow, const struct arch_step *s
         (error = arch_native.point_at_step(tid, &borrow->state, &steps[0], first, &borrow->code.places)))
         return error;
     /* Only now that the frames are sure to bring the mask back. */
-    if (!steps[0].own_signal_mask && ptrace(PTRACE_SETSIGMASK, tid, sizeof(all_signals), &all_signals) < 0) {
+    if (!steps[0].own_signal_mask && ptrace(PTRACE_SETSIGMASK, tid, sizeof(blocked), &blocked) < 0) {
         error = error_create_errno(ERROR_SYSTEM, errno, "can't block the signals of thread %d", tid);
         borrow_point_back(borrow);
     }

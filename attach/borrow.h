@@ -31,12 +31,13 @@
 
 #define BORROW_SCRATCH_SIZE 64
 
-/* Code that is already mapped in the target: what the frame needs, and two
- * functions of the C library that a stub or a withdrawal uses. */
+/* Code that is already mapped in the target: what the frame needs, and
+ * functions of the C library that a stub, a withdrawal or a pause uses. */
 struct borrow_code {
     struct arch_places places;
     struct address munmap;
-    struct address abs; /* int abs(int): does nothing and returns 0 for 0 */
+    struct address abs;   /* int abs(int): does nothing and returns 0 for 0 */
+    struct address raise; /* int raise(int); ADDRESS_NULL when the file of the others hasn't got it */
 };
 
 /* Finds all of it in the C library or, failing that, in any file that is mapped
@@ -95,7 +96,7 @@ bool borrow_pauses(const struct borrow *borrow);
 /* Lays the chain on the stack and points the thread at its first step. The thread stays
  * stopped; let go, it does the steps and goes on as if nothing had been, an
  * interrupted system call as `resume` says. Signals are blocked until then, but in
- * a step with own_signal_mask. At least one step.
+ * a step with own_signal_mask (or that one of its `signal`). At least one step.
  * pause() begun again could miss a signal that came before: it goes on as
  * rt_sigsuspend(), which lets signals in and waits at once. */
 struct error *borrow_chain(struct borrow *borrow, const struct arch_step *steps, size_t count,

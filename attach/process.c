@@ -236,6 +236,16 @@ bool process_blocks_all_signals(uint64_t mask)
     return (mask | unblockable) == ~0ULL;
 }
 
+bool process_runs_chain(pid_t pid, pid_t tid)
+{
+    struct process_status status;
+    struct error *gone = process_read_status(pid, tid, &status);
+    bool runs = !gone && process_blocks_all_signals(status.blocked_signals);
+
+    error_destroy(gone);
+    return runs;
+}
+
 long process_read_syscall(pid_t pid, pid_t tid, uint64_t *argument)
 {
     scoped_free char *text = NULL;

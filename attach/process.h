@@ -68,6 +68,9 @@ struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *s
  * Only a chain of ours does that. */
 bool process_blocks_all_signals(uint64_t mask);
 
+/* Is that thread (tid 0: the process) in one just now? */
+bool process_runs_chain(pid_t pid, pid_t tid);
+
 /* The system call that a thread is blocked in, and its first argument (unless NULL); -1 when it runs or it
  * can't be told. The thread isn't stopped for it. */
 long process_read_syscall(pid_t pid, pid_t tid, uint64_t *argument);

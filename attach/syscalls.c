@@ -179,6 +179,18 @@ static const struct syscall_row syscall_table[] = {
 #ifdef SYS_rt_sigreturn
     {SYS_rt_sigreturn, "rt_sigreturn"},
 #endif
+#ifdef SYS_clone
+    {SYS_clone, "clone"},
+#endif
+#ifdef SYS_exit_group
+    {SYS_exit_group, "exit_group"},
+#endif
+#ifdef SYS_tgkill
+    {SYS_tgkill, "tgkill"},
+#endif
+#ifdef SYS_rt_sigprocmask
+    {SYS_rt_sigprocmask, "rt_sigprocmask"},
+#endif
 #ifdef SYS_getpid
     {SYS_getpid, "getpid"},
 #endif

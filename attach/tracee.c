@@ -12,6 +12,7 @@
 #include "attach/access.h"
 
 #define TRACEE_EVENT_OF(status) ((status) >> 16)
+#define TRACEE_CALL_MARK 0x80 /* PTRACE_O_TRACESYSGOOD */
 
 uint64_t tracee_clock(void)
 {
@@ -55,17 +56,40 @@ static bool tracee_wait(pid_t tid, int *status, int timeout_ms)
 }
 
 /* What a raw status of waitpid says; decoded here and nowhere else. */
-enum tracee_event {
-    TRACEE_STOP,   /* stopped by our interrupt or a group stop: it is ours now */
-    TRACEE_SIGNAL, /* about to get a signal: hand it over and go on waiting */
-    TRACEE_ENDED,  /* gone: nothing to release */
-};
-
-static enum tracee_event tracee_decode(int status)
+static struct tracee_event tracee_decode(pid_t tid, int status)
 {
+    struct tracee_event event = {.kind = TRACEE_ENDED};
+    unsigned long message = 0;
+
     if (!WIFSTOPPED(status))
-        return TRACEE_ENDED;
-    return TRACEE_EVENT_OF(status) == PTRACE_EVENT_STOP ? TRACEE_STOP : TRACEE_SIGNAL;
+        return event;
+    event.signal = WSTOPSIG(status);
+    switch (TRACEE_EVENT_OF(status)) {
+    case PTRACE_EVENT_STOP:
+        event.kind = TRACEE_INTERRUPTED;
+        break;
+    case PTRACE_EVENT_CLONE:
+        event.kind = ptrace(PTRACE_GETEVENTMSG, tid, 0, &message) < 0 ? TRACEE_ENDED : TRACEE_CLONED;
+        event.child = (pid_t)message;
+        break;
+    default:
+        event.kind = event.signal == (SIGTRAP | TRACEE_CALL_MARK) ? TRACEE_CALL : TRACEE_SIGNALLED;
+        break;
+    }
+    return event;
+}
+
+bool tracee_wait_event(struct tracee *tracee, struct tracee_event *event, int timeout_ms)
+{
+    int status;
+
+    if (!tracee_wait(tracee->tid, &status, timeout_ms))
+        return false;
+    *event = tracee_decode(tracee->tid, status);
+    tracee->stopped = event->kind != TRACEE_ENDED;
+    if (event->kind == TRACEE_INTERRUPTED)
+        tracee->group_stopped = event->signal != SIGTRAP;
+    return true;
 }
 
 static struct error *tracee_ended(const struct tracee *tracee)
@@ -73,27 +97,33 @@ static struct error *tracee_ended(const struct tracee *tracee)
     return error_create(ERROR_TARGET_ENDED, NULL, "thread %d has ended", tracee->tid);
 }
 
-static struct error *tracee_wait_for_stop(struct tracee *tracee, int timeout_ms)
+struct error *tracee_await_stop(struct tracee *tracee, int timeout_ms)
 {
-    for (;;) {
-        int status;
+    struct tracee_event event;
 
-        if (!tracee_wait(tracee->tid, &status, timeout_ms))
+    for (;;) {
+        if (!tracee_wait_event(tracee, &event, timeout_ms))
             return error_create(ERROR_BUSY, "it sleeps uninterruptibly in the kernel (a disk, a network file system)",
                                 "thread %d did not stop within %d ms", tracee->tid, timeout_ms);
-        switch (tracee_decode(status)) {
-        case TRACEE_STOP:
-            tracee->group_stopped = WSTOPSIG(status) != SIGTRAP;
-            tracee->stopped = true;
-            return NULL;
-        case TRACEE_SIGNAL:
-            if (ptrace(PTRACE_CONT, tracee->tid, 0, (long)WSTOPSIG(status)) < 0)
-                return tracee_ended(tracee);
-            break;
-        case TRACEE_ENDED:
+        if (event.kind == TRACEE_ENDED)
             return tracee_ended(tracee);
-        }
+        if (event.kind == TRACEE_INTERRUPTED)
+            return NULL;
+        struct error *error = tracee_resume(tracee, TRACEE_RUN, event.kind == TRACEE_SIGNALLED ? event.signal : 0);
+        if (error)
+            return error;
     }
+}
+
+struct error *tracee_resume(struct tracee *tracee, enum tracee_until until, int signal)
+{
+    static const enum __ptrace_request requests[] = {
+        [TRACEE_RUN] = PTRACE_CONT, [TRACEE_TO_CALL] = PTRACE_SYSCALL, [TRACEE_STAY] = PTRACE_LISTEN};
+
+    if (ptrace(requests[until], tracee->tid, 0, (long)signal) < 0)
+        return tracee_ended(tracee);
+    tracee->stopped = false;
+    return NULL;
 }
 
 /* --------------------------------------------------------------- attaching */
@@ -122,11 +152,10 @@ static void tracee_set_policy(int policy)
     sched_setscheduler(0, policy, &priority);
 }
 
-struct error *tracee_stop(struct tracee *tracee, const struct process *process, pid_t tid, int timeout_ms)
+struct error *tracee_seize(struct tracee *tracee, const struct process *process, pid_t tid)
 {
+    struct error *error = NULL;
     sigset_t child;
-
-    struct error *error;
 
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
@@ -135,10 +164,24 @@ struct error *tracee_stop(struct tracee *tracee, const struct process *process, 
     *tracee = (struct tracee){.tid = tid, .stopped_at = tracee_clock()};
     if (ptrace(PTRACE_SEIZE, tid, 0, 0) < 0)
         error = tracee_explain_refusal(process, tracee, errno);
-    else if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0)
-        error = tracee_ended(tracee);
-    else
-        error = tracee_wait_for_stop(tracee, timeout_ms);
+    if (error)
+        tracee_set_policy(SCHED_OTHER);
+    return error;
+}
+
+struct error *tracee_interrupt(struct tracee *tracee)
+{
+    return ptrace(PTRACE_INTERRUPT, tracee->tid, 0, 0) < 0 ? tracee_ended(tracee) : NULL;
+}
+
+struct error *tracee_stop(struct tracee *tracee, const struct process *process, pid_t tid, int timeout_ms)
+{
+    struct error *error = tracee_seize(tracee, process, tid);
+
+    if (error)
+        return error;
+    if (!(error = tracee_interrupt(tracee)))
+        error = tracee_await_stop(tracee, timeout_ms);
     if (error)
         tracee_set_policy(SCHED_OTHER);
     return error;
@@ -146,8 +189,10 @@ struct error *tracee_stop(struct tracee *tracee, const struct process *process, 
 
 uint64_t tracee_release(struct tracee *tracee)
 {
-    if (!tracee->stopped)
+    if (!tracee->stopped) {
+        tracee_set_policy(SCHED_OTHER);
         return 0;
+    }
     /* A thread that stays held is harmed: once more, whatever it was. */
     if (ptrace(PTRACE_DETACH, tracee->tid, 0, 0) < 0 && errno != ESRCH)
         ptrace(PTRACE_DETACH, tracee->tid, 0, 0);

@@ -31,6 +31,38 @@ struct tracee {
 struct error *tracee_stop(struct tracee *tracee, const struct process *process, pid_t tid, int timeout_ms)
     __attribute__((warn_unused_result));
 
+/* The same in its parts. A seized thread runs on until it is interrupted, and is let go for good by
+ * tracee_release() once it is stopped. */
+struct error *tracee_seize(struct tracee *tracee, const struct process *process, pid_t tid)
+    __attribute__((warn_unused_result));
+struct error *tracee_interrupt(struct tracee *tracee) __attribute__((warn_unused_result));
+struct error *tracee_await_stop(struct tracee *tracee, int timeout_ms) __attribute__((warn_unused_result));
+
+/* What a seized thread has done; in all cases but the last it is stopped now. */
+enum tracee_event_kind {
+    TRACEE_INTERRUPTED, /* by us, or by a stop of the process (tracee->group_stopped) */
+    TRACEE_SIGNALLED,   /* about to get `signal`: hand it over, or keep it back */
+    TRACEE_CLONED,      /* made `child`, with PTRACE_O_TRACECLONE */
+    TRACEE_CALL,        /* at a system call's entry or exit, with PTRACE_O_TRACESYSGOOD */
+    TRACEE_ENDED,       /* gone: nothing to release */
+};
+struct tracee_event {
+    enum tracee_event_kind kind;
+    int signal;
+    pid_t child;
+};
+/* Waits for the next of them. False: nothing came within `timeout_ms`. */
+bool tracee_wait_event(struct tracee *tracee, struct tracee_event *event, int timeout_ms);
+
+/* Lets a stopped thread run on, still seized. */
+enum tracee_until {
+    TRACEE_RUN,     /* to the next event */
+    TRACEE_TO_CALL, /* the entry or exit of a system call is one, too */
+    TRACEE_STAY,    /* in the stop of its process, until that is over */
+};
+struct error *tracee_resume(struct tracee *tracee, enum tracee_until until, int signal)
+    __attribute__((warn_unused_result));
+
 /* Lets the thread go on. A thread that isn't held is left alone. Returns how
  * long it was held in nanoseconds. */
 uint64_t tracee_release(struct tracee *tracee);

@@ -18,6 +18,9 @@
 enum cli_color { CLI_COLOR_AUTO, CLI_COLOR_ALWAYS, CLI_COLOR_NEVER };
 enum cli_channel { CLI_CHANNEL_AUTO, CLI_CHANNEL_PASSED, CLI_CHANNEL_DIRECTORY };
 
+enum cli_heap_by { CLI_HEAP_BY_TYPE, CLI_HEAP_BY_MODULE, CLI_HEAP_BY_SIZE, CLI_HEAP_BY_GENERATION };
+enum cli_heap_sort { CLI_HEAP_SORT_BYTES, CLI_HEAP_SORT_COUNT, CLI_HEAP_SORT_REFS, CLI_HEAP_SORT_NAME };
+
 /* What was asked on the command line. */
 struct cli_options {
     const struct cli_command *command;
@@ -31,6 +34,18 @@ struct cli_options {
     const char *code;        /* -c */
     const char *expression;  /* -e */
     int64_t timeout_ms;
+    struct {
+        enum cli_heap_by by;
+        enum cli_heap_sort sort;
+        const char *match;   /* a pattern for names; NULL: all */
+        uint64_t min;        /* bytes that a row must have */
+        size_t limit;        /* rows; 0: not said */
+    } heap;
+    struct {
+        bool no_fork, no_pause;
+        uint64_t max_memory; /* bytes that we may take; 0: no bound */
+    } freeze;
+    bool values;             /* of a snapshot: --values */
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -39,8 +54,12 @@ struct cli_options {
 
 /* Which options a command takes, besides those that all take. */
 enum {
-    CLI_TAKES_REQUEST = 1, /* --thread --interp --timeout --wake --channel */
+    CLI_TAKES_REQUEST = 1, /* --thread --interp --channel */
     CLI_TAKES_CODE = 2,    /* -c -e -- ARGS */
+    CLI_TAKES_HEAP = 4,    /* --by --sort --min --match -n */
+    CLI_TAKES_WAIT = 8,    /* --timeout --wake --no-wake */
+    CLI_TAKES_FREEZE = 16, /* --no-fork --no-pause --max-memory */
+    CLI_TAKES_VALUES = 32, /* --values; and -o is a file of its own, not of the answer */
 };
 
 struct cli_command {
@@ -53,7 +72,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
-    cli_command_console, cli_command_doctor, cli_command_help;
+    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_help;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];
@@ -82,6 +101,10 @@ char *cli_format_count(char *text, size_t room, uint64_t count);
 
 /* "500ms", "10s", "5m", "2h", in milliseconds. */
 bool cli_parse_duration(const char *text, int64_t *milliseconds);
+/* "4096", "64K", "1.5M", "2GiB", in bytes. */
+bool cli_parse_size(const char *text, uint64_t *bytes);
+/* Now, as "2026-11-21T17:48:25Z". */
+void cli_format_time(char *text, size_t room);
 /* A PID, or ERROR_USAGE. */
 struct error *cli_parse_pid(const char *text, pid_t *pid) __attribute__((warn_unused_result));
 

@@ -6,8 +6,8 @@
 #define HELP_VERSION "0.1"
 
 const struct cli_command *const cli_commands[] = {
-    &cli_command_ps,    &cli_command_info,    &cli_command_doctor, &cli_command_exec,
-    &cli_command_stats, &cli_command_console, &cli_command_help,   NULL,
+    &cli_command_ps,    &cli_command_info, &cli_command_doctor,  &cli_command_exec, &cli_command_stats,
+    &cli_command_heap,  &cli_command_snapshot, &cli_command_console, &cli_command_help, NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name)
@@ -37,15 +37,33 @@ static const char help_request_options[] =
     "                        the thread that runs it (default main): any: the first that can; new: a fresh\n"
     "                        one, for scripts that take locks\n"
     "  --interp ID           the interpreter that it runs in (default 0, the main one)\n"
-    "  --timeout DURATION    500ms, 10s, 5m (default 10s); then it is withdrawn or interrupted\n"
-    "  --no-wake             wait for a blocked thread rather than wake it (--wake never)\n"
-    "  --wake auto|force     force: calls of other libraries too; one with a time-out then ends early\n"
     "  --channel auto|passed|directory\n"
     "                        how the answer comes: a socket passed, or one in a private directory\n";
 
+static const char help_wait_options[] =
+    "  --timeout DURATION    500ms, 10s, 5m (default 10s): how long a safe point, and an answer, is waited for\n"
+    "  --no-wake             wait for a blocked thread rather than wake it (--wake never)\n"
+    "  --wake auto|force     force: calls of other libraries too; one with a time-out then ends early\n";
+
+static const char help_freeze_options[] =
+    "  --no-fork             no copy-on-write child: the memory is copied while the process is stopped\n"
+    "  --no-pause            read the process as it runs\n"
+    "  --max-memory SIZE     take no more than this; what is left out makes the answer partial\n";
+
+static const char help_values_options[] =
+    "  -o, --output FILE     the file that it makes (it must be said)\n"
+    "  --values              put what strings and numbers are into it, too\n";
+
+static const char help_heap_options[] =
+    "  --by type|module|size|generation\n"
+    "  --sort bytes|count|refs|name\n"
+    "  --min SIZE            only rows of at least so many bytes (64K, 10M)\n"
+    "  --match PATTERN       only rows whose name fits, as 'app.*'\n"
+    "  -n NUMBER             so many rows\n";
+
 static const char help_statuses[] =
     "0 done, 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
-    "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 130 interrupted.\n";
+    "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a snapshot is damaged,\n130 interrupted.\n";
 
 static void help_print_common(void)
 {
@@ -54,8 +72,12 @@ static void help_print_common(void)
 
 static void help_print_options(const struct cli_command *command)
 {
-    fprintf(cli_output, "\nOptions:\n%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
-            command->takes & CLI_TAKES_REQUEST ? help_request_options : "");
+    fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
+            command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
+            command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
+    fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_VALUES ? help_values_options : "",
+            command->takes & CLI_TAKES_FREEZE ? help_freeze_options : "",
+            command->takes & CLI_TAKES_WAIT ? help_wait_options : "");
 }
 
 static void help_print_command(const struct cli_command *command)
@@ -139,6 +161,10 @@ static void help_print_man(void)
     fputs(".SH OPTIONS\n.nf\n", cli_output);
     help_print_roff(help_code_options);
     help_print_roff(help_request_options);
+    help_print_roff(help_wait_options);
+    help_print_roff(help_heap_options);
+    help_print_roff(help_values_options);
+    help_print_roff(help_freeze_options);
     help_print_roff(help_common_options);
     fputs(".fi\n.SH EXIT STATUS\n", cli_output);
     help_print_roff(help_statuses);
@@ -153,7 +179,7 @@ static void help_print_completion(void)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
           "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread --interp\n"
-          "                --timeout --no-wake --wake --channel' -- \"$word\")) ;;\n"
+          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"

@@ -8,6 +8,7 @@
 #include "attach/syscalls.h"
 #include "cli/host.h"
 #include "cli/session.h"
+#include "cli/snapshot.h"
 #include "cli/table.h"
 
 #define INFO_FRAME_TRIES 8
@@ -361,6 +362,8 @@ static struct error *info_run(const struct cli_options *options, struct json *js
     struct session session;
     struct info info;
     pid_t pid;
+    if (heap_view_is_file(options))
+        return snapshot_info(options, json);
     struct error *error = cli_parse_pid(options->words[0], &pid);
 
     if (error || (error = session_open(&session, pid)))
@@ -381,8 +384,8 @@ static struct error *info_run(const struct cli_options *options, struct json *js
 
 const struct cli_command cli_command_info = {
     .name = "info",
-    .synopsis = "PID",
-    .summary = "one process: version, memory, GIL, and what each thread is doing",
+    .synopsis = "PID or FILE",
+    .summary = "one process: version, memory, GIL, and what each thread is doing; or what a snapshot is of",
     .description =
         "Everything is read from outside: nothing is stopped. The innermost Python frame of a thread\n"
         "that runs can be one that it has just left. Threads without Python are listed with -v.",

@@ -15,7 +15,8 @@
 #define MAIN_TIMEOUT_MS 10000
 
 enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
-       OPTION_VERSION };
+       OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
+       OPTION_NO_FORK, OPTION_VALUES };
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
@@ -24,6 +25,14 @@ static const struct option main_options[] = {
     {"no-wake", no_argument, NULL, OPTION_NO_WAKE},
     {"wake", required_argument, NULL, OPTION_WAKE},
     {"channel", required_argument, NULL, OPTION_CHANNEL},
+    {"by", required_argument, NULL, OPTION_BY},
+    {"sort", required_argument, NULL, OPTION_SORT},
+    {"min", required_argument, NULL, OPTION_MIN},
+    {"match", required_argument, NULL, OPTION_MATCH},
+    {"max-memory", required_argument, NULL, OPTION_MAX_MEMORY},
+    {"no-pause", no_argument, NULL, OPTION_NO_PAUSE},
+    {"no-fork", no_argument, NULL, OPTION_NO_FORK},
+    {"values", no_argument, NULL, OPTION_VALUES},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -67,6 +76,54 @@ static bool main_take_number(const char *value, int64_t *number)
     return main_is_target(value) && !*end && !errno;
 }
 
+static struct error *main_take_size(const char *option, const char *value, uint64_t *bytes)
+{
+    if (cli_parse_size(value, bytes))
+        return NULL;
+    return error_create(ERROR_USAGE, "4096, 64K, 10M, 2G", "--%s %s is no size", option, value);
+}
+
+/* The options of heap. */
+static struct error *main_take_heap_option(struct cli_options *options, int option, const char *value)
+{
+    static const char *const by[] = {"type", "module", "size", "generation", NULL};
+    static const char *const sorts[] = {"bytes", "count", "refs", "name", NULL};
+    struct error *error;
+    int64_t number;
+    int choice;
+
+    switch (option) {
+    case OPTION_BY:
+        if (!(error = main_choice("by", value, by, &choice)))
+            options->heap.by = (enum cli_heap_by)choice;
+        return error;
+    case OPTION_SORT:
+        if (!(error = main_choice("sort", value, sorts, &choice)))
+            options->heap.sort = (enum cli_heap_sort)choice;
+        return error;
+    case OPTION_MIN:
+        return main_take_size("min", value, &options->heap.min);
+    case OPTION_MATCH:
+        options->heap.match = value;
+        return NULL;
+    default: /* -n */
+        if (main_take_number(value, &number) && number > 0) {
+            options->heap.limit = (size_t)number;
+            return NULL;
+        }
+        return error_create(ERROR_USAGE, NULL, "-n %s is no number of rows", value);
+    }
+}
+
+/* Those of commands that read the memory of a process. */
+static struct error *main_take_freeze_option(struct cli_options *options, int option, const char *value)
+{
+    if (option == OPTION_MAX_MEMORY)
+        return main_take_size("max-memory", value, &options->freeze.max_memory);
+    *(option == OPTION_NO_FORK ? &options->freeze.no_fork : &options->freeze.no_pause) = true;
+    return NULL;
+}
+
 static struct error *main_take_thread(struct cli_options *options, const char *value)
 {
     int64_t tid = 0;
@@ -105,16 +162,16 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         return error_create(ERROR_USAGE, "safepoint info PID lists the interpreters",
                             "--interp %s is no interpreter's id", value);
     case OPTION_TIMEOUT:
-        *seen |= CLI_TAKES_REQUEST;
+        *seen |= CLI_TAKES_WAIT;
         if (cli_parse_duration(value, &options->timeout_ms))
             return NULL;
         return error_create(ERROR_USAGE, "500ms, 10s, 5m", "--timeout %s is no duration", value);
     case OPTION_NO_WAKE:
-        *seen |= CLI_TAKES_REQUEST;
+        *seen |= CLI_TAKES_WAIT;
         options->wake = INJECT_WAKE_NEVER;
         return NULL;
     case OPTION_WAKE:
-        *seen |= CLI_TAKES_REQUEST;
+        *seen |= CLI_TAKES_WAIT;
         if (!(error = main_choice("wake", value, wakes, &choice)))
             options->wake = (enum inject_wake_mode)choice;
         return error;
@@ -123,6 +180,22 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         if (!(error = main_choice("channel", value, channels, &choice)))
             options->channel = (enum cli_channel)choice;
         return error;
+    case OPTION_BY:
+    case OPTION_SORT:
+    case OPTION_MIN:
+    case OPTION_MATCH:
+    case 'n':
+        *seen |= CLI_TAKES_HEAP;
+        return main_take_heap_option(options, option, value);
+    case OPTION_MAX_MEMORY:
+    case OPTION_NO_PAUSE:
+    case OPTION_NO_FORK:
+        *seen |= CLI_TAKES_FREEZE;
+        return main_take_freeze_option(options, option, value);
+    case OPTION_VALUES:
+        *seen |= CLI_TAKES_VALUES;
+        options->values = true;
+        return NULL;
     case OPTION_COLOR:
         if (!(error = main_choice("color", value, colors, &choice)))
             options->color = (enum cli_color)choice;
@@ -221,6 +294,25 @@ static struct error *main_find_command(struct cli_options *options)
     return NULL;
 }
 
+/* The options of a group, as one that doesn't take them says it. */
+static const char *main_group_name(int group)
+{
+    static const struct {
+        int group;
+        const char *name;
+    } groups[] = {
+        {CLI_TAKES_HEAP, "--by, --sort, --min, --match, -n"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
+        {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--thread, --interp, --channel"},
+        {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
+    };
+
+    for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+        if (group & groups[i].group)
+            return groups[i].name;
+    }
+    return "";
+}
+
 static struct error *main_check_words(const struct cli_options *options, int seen)
 {
     const struct cli_command *command = options->command;
@@ -230,8 +322,7 @@ static struct error *main_check_words(const struct cli_options *options, int see
         return NULL;
     if (seen & ~command->takes)
         error = error_create(ERROR_USAGE, NULL, "%s doesn't take %s", command->name,
-                             (seen & ~command->takes) == CLI_TAKES_CODE ? "-c and -e"
-                                                                        : "--thread, --interp, --timeout, --wake, --channel");
+                             main_group_name(seen & ~command->takes));
     else if (options->script_count && !(command->takes & CLI_TAKES_CODE))
         error = error_create(ERROR_USAGE, NULL, "%s takes nothing behind --", command->name);
     else if (options->count < command->words_min)
@@ -253,7 +344,7 @@ static struct error *main_parse(struct cli_options *options, int argc, char **ar
     options->script_words = argv + own + (own < argc);
     options->script_count = own < argc ? argc - own - 1 : 0;
     opterr = 0;
-    while ((option = getopt_long(own, argv, ":c:e:o:qv", main_options, NULL)) != -1) {
+    while ((option = getopt_long(own, argv, ":c:e:n:o:qv", main_options, NULL)) != -1) {
         const char *value = option == '?' || option == ':' ? argv[optind - 1] : optarg;
         struct error *error = main_take_option(options, option, value, &seen);
         if (error)
@@ -270,11 +361,9 @@ static struct error *main_parse(struct cli_options *options, int argc, char **ar
 static void main_json_begin(struct json *json, const struct cli_options *options)
 {
     char host[256] = "", now[32];
-    time_t seconds = time(NULL);
-    struct tm utc;
 
     gethostname(host, sizeof(host) - 1);
-    strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &utc));
+    cli_format_time(now, sizeof(now));
     json_init(json, cli_output);
     json_begin_object(json, NULL);
     json_integer(json, "v", 1);
@@ -300,7 +389,7 @@ static void main_json_end(struct json *json, const struct error *error)
 static struct error *main_open_output(const struct cli_options *options)
 {
     cli_output = stdout;
-    if (!options->output_path)
+    if (!options->output_path || (options->command->takes & CLI_TAKES_VALUES && !options->help))
         return NULL;
     FILE *file = fopen(options->output_path, "we");
     if (!file)

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -113,6 +114,37 @@ bool cli_parse_duration(const char *text, int64_t *milliseconds)
         return true;
     }
     return false;
+}
+
+bool cli_parse_size(const char *text, uint64_t *bytes)
+{
+    static const char units[] = "KMGT";
+    char *end;
+
+    if (!isdigit((unsigned char)text[0]))
+        return false;
+    errno = 0;
+    double value = strtod(text, &end);
+    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    for (const char *at = units; unit && at <= unit; at++)
+        value *= 1024;
+    end += unit != NULL;
+    if (unit && *end == 'i')
+        end++;
+    if (*end == 'B')
+        end++;
+    if (errno || *end || !(value < 1e18))
+        return false;
+    *bytes = (uint64_t)value;
+    return true;
+}
+
+void cli_format_time(char *text, size_t room)
+{
+    time_t seconds = time(NULL);
+    struct tm utc;
+
+    strftime(text, room, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &utc));
 }
 
 struct error *cli_parse_pid(const char *text, pid_t *pid)

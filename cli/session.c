@@ -17,6 +17,7 @@
 
 #include "attach/scope.h"
 #include "cli/agents.h"
+#include "cli/cgroup.h"
 #include "cli/journal.h"
 #include "protocol/channel.h"
 #include "protocol/directory.h"
@@ -350,15 +351,15 @@ static struct error *session_open_directory(struct session_request *request)
 }
 
 /* What one of us that was killed may have left is cleared away. Its last steps may still be to be done. */
-static struct error *session_clear_leftovers(struct session_request *request, unsigned *cleared)
+static struct error *session_clear_leftovers(struct session *session, struct process_status *status, unsigned *cleared)
 {
-    struct session *session = request->session;
     uint64_t until = tracee_clock() + SESSION_CHAIN_MS * SESSION_MILLISECOND;
     bool waited = false;
+    unsigned children = 0;
     struct error *error;
 
-    while (!(error = process_read_status(session->process.pid, 0, &request->status)) &&
-           process_blocks_all_signals(request->status.blocked_signals) && tracee_clock() < until) {
+    while (!(error = process_read_status(session->process.pid, 0, status)) &&
+           process_blocks_all_signals(status->blocked_signals) && tracee_clock() < until) {
         waited = true;
         poll(NULL, 0, 1);
     }
@@ -367,14 +368,20 @@ static struct error *session_clear_leftovers(struct session_request *request, un
     if (!error)
         error = inject_clear_leftovers(&session->target, cleared);
     if (!error)
-        *cleared += directory_clear(session->process.pid, session->process.start_time, request->status.euid);
+        error = freeze_clear_leftovers(&session->target, &children);
+    if (error && error_code(error) == ERROR_BUSY) { /* no thread can be borrowed just now: they stay for the next of us */
+        error_destroy(error);
+        error = NULL;
+    }
+    if (!error)
+        *cleared += children + directory_clear(session->process.pid, session->process.start_time, status->euid);
     return error;
 }
 
-/* One of us at a time. */
-static struct error *session_lock(struct session_request *request)
+/* One of us at a time. Fills in the status of the process when it has the lock. */
+static struct error *session_lock(struct session *session, const struct cli_options *options, uint64_t deadline,
+                                  struct process_status *status)
 {
-    struct session *session = request->session;
     unsigned cleared;
     bool locked;
     struct error *error;
@@ -382,16 +389,70 @@ static struct error *session_lock(struct session_request *request)
     while (!(error = process_lock(&session->process, &locked)) && !locked) {
         if (cli_signals_pending())
             return error_create(ERROR_INTERRUPTED, NULL, "interrupted; nothing was posted");
-        if (tracee_clock() >= request->deadline)
+        if (tracee_clock() >= deadline)
             return error_create(ERROR_NO_SAFE_POINT, "wait for it, or give this one more time: --timeout 60s",
                                 "another safepoint is at work on process %d", session->process.pid);
         poll(NULL, 0, SESSION_STATE_POLL_MS / 4);
     }
     if (!error)
-        error = session_clear_leftovers(request, &cleared);
+        error = session_clear_leftovers(session, status, &cleared);
     if (!error && cleared)
-        cli_note(request->options, "cleared away what %u killed request%s had left", cleared, cleared == 1 ? "" : "s");
+        cli_note(options, "cleared away what %u killed request%s had left", cleared, cleared == 1 ? "" : "s");
     return error;
+}
+
+/* ------------------------------------------------------------------- freezing */
+
+static uint64_t session_memory_room(const struct session *session)
+{
+    struct cgroup_use use;
+
+    if (!cgroup_read(&use, session->process.pid, CGROUP_MEMORY))
+        return UINT64_MAX;
+    return use.used < use.limit ? use.limit - use.used : 0;
+}
+
+static struct error *session_hold(struct session *session, const struct cli_options *options)
+{
+    uint64_t deadline = tracee_clock() + (uint64_t)options->timeout_ms * SESSION_MILLISECOND;
+    struct process_status status;
+    struct error *error = session_prepare(session);
+
+    if (!error)
+        error = session_lock(session, options, deadline, &status);
+    if (!error)
+        journal_record(options, session, inject_new_id());
+    return error;
+}
+
+struct error *session_freeze(struct session *session, const struct cli_options *options, struct freeze *freeze)
+{
+    const struct freeze_options how = {
+        .timeout_ms = options->timeout_ms < INT_MAX ? (int)options->timeout_ms : INT_MAX,
+        .wake = options->wake,
+        .no_fork = options->freeze.no_fork,
+        .no_pause = options->freeze.no_pause,
+        .memory_room = session_memory_room(session),
+        .copy_max = options->freeze.max_memory,
+        .cancelled = cli_signals_pending,
+    };
+    struct error *error = how.no_pause ? NULL : session_hold(session, options);
+
+    if (!error)
+        error = freeze_open(freeze, &session->target, &how);
+    if (error)
+        process_unlock(&session->process);
+    return session_explain_error(&session->process, error);
+}
+
+void session_thaw(struct session *session, const struct cli_options *options, struct freeze *freeze)
+{
+    struct error *left = freeze_close(freeze);
+
+    process_unlock(&session->process);
+    if (left)
+        cli_note(options, "%s", error_message(left));
+    error_destroy(left);
 }
 
 /* ----------------------------------------------------------------- the ladder */
@@ -506,6 +567,14 @@ static bool session_should_post_again(const struct session_request *request)
            inject_is_blocked(&request->inject);
 }
 
+/* Has an agent connected to the directory's socket, or is it about to be heard? */
+static bool session_is_called(const struct session_request *request)
+{
+    struct pollfd fd = {.fd = request->directory.listen_fd, .events = POLLIN};
+
+    return request->uses_directory && (request->channel.fd >= 0 || poll(&fd, 1, 0) > 0);
+}
+
 /* By force: taking it back has ended the call in which alone it can run. Its thread soon calls again. */
 static void session_await_call(const struct session_request *request)
 {
@@ -529,7 +598,7 @@ static struct error *session_post_again(struct session_request *request)
         !session_should_post_again(request))
         return NULL;
     struct error *error = inject_withdraw(&request->inject, &taken);
-    if (error || taken || request->inject.left)
+    if (error || taken || request->inject.left || session_is_called(request))
         return error;
     if (request->channel.fd >= 0)
         close(request->channel.fd);
@@ -863,7 +932,7 @@ static struct error *session_perform(struct session_request *request)
     if (error || (error = session_queue_early(request)))
         return error;
     request->deadline = tracee_clock() + (uint64_t)request->options->timeout_ms * SESSION_MILLISECOND;
-    if ((error = session_lock(request)))
+    if ((error = session_lock(request->session, request->options, request->deadline, &request->status)))
         return error;
     request->inject_options.no_script_file = !session_target_has_proc(request);
     if (session_wants_directory(request) && (error = session_open_directory(request)))

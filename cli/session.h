@@ -4,6 +4,7 @@
 #define SAFEPOINT_CLI_SESSION_H
 
 #include "cli/cli.h"
+#include "inject/freeze.h"
 #include "inject/inject.h"
 #include "protocol/wire.h"
 #include "runtime/runtime.h"
@@ -62,6 +63,14 @@ struct session_outcome {
 struct error *session_run(struct session *session, const struct cli_options *options,
                           const struct session_script *script, const struct session_events *events,
                           struct session_outcome *outcome) __attribute__((warn_unused_result));
+
+/* Takes a freeze as the options ask for it, of a process that nobody else of ours is at work on, and says so in the
+ * system log; with --no-pause it is only read. ERROR_NO_SAFE_POINT (another of us has it), ERROR_INTERRUPTED, and
+ * freeze_open()'s. `freeze` must not be moved. */
+struct error *session_freeze(struct session *session, const struct cli_options *options, struct freeze *freeze)
+    __attribute__((warn_unused_result));
+/* Ends it, whatever way it was taken. What can't be removed just now is noted. */
+void session_thaw(struct session *session, const struct cli_options *options, struct freeze *freeze);
 
 /* "target":{...} */
 void session_json_target(struct json *json, const struct session *session);

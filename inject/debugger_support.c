@@ -172,9 +172,9 @@ static struct error *debugger_withdraw(struct inject_stop *stop, bool *taken)
     struct inject_request *request = stop->request;
     bool armed;
 
-    /* The thread state is gone: the request with it, or after it had run. */
+    /* The thread state is gone: the request with it, or after the agent had come, who closes what is staged. */
     if (!runtime_is_listed(request->target->runtime, &request->thread)) {
-        *taken = !stage_is_left(request);
+        *taken = stop->request->borrowed && !stage_is_left(request);
         return NULL;
     }
     struct error *error = debugger_is_armed(request, &armed);

@@ -43,6 +43,13 @@ bool permit_script_staging(const struct inject_stop *stop);
 /* debugger_support.c: is there a debugger-support struct, and can its script be given? */
 bool debugger_is_usable(const struct inject_stop *stop);
 
+/* pending_call.c: can the stopped thread be made to call Py_AddPendingCall()? ERROR_BUSY: not now (the queue is
+ * full, or being changed). */
+struct error *pending_check(const struct inject_request *request) __attribute__((warn_unused_result));
+/* Takes a pending call back, with the main thread stopped. `found` = false: it doesn't wait (any more). */
+struct error *pending_neutralize(const struct inject_request *request, struct address function, uint64_t argument,
+                                 bool *found) __attribute__((warn_unused_result));
+
 /* block.c: fills in stop->block and holds_gil, and what the request says of it. */
 void block_describe(struct inject_stop *stop);
 /* Does its caller repeat the call when it returns EINTR? */
@@ -128,6 +135,10 @@ struct address stage_stub_entry(const struct inject_request *request, const unsi
 /* debugger_support.c: finds the thread state, if any, that is armed with the request's script_path; fills in
  * request->thread and method. */
 struct error *debugger_find_armed(struct inject_request *request, bool *armed) __attribute__((warn_unused_result));
+
+/* leftovers.c: waits until no thread is in a chain that a killed one of us has laid, which does a few system calls more
+ * when it gets the processor. False: one still is, after half a second. */
+bool leftovers_await_chain(pid_t pid);
 
 /* post.c: the request's staging is removed by whichever thread can be borrowed, and its end waited for. */
 struct error *inject_remove(struct inject_request *request) __attribute__((warn_unused_result));

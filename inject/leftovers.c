@@ -74,33 +74,26 @@ static bool leftover_read_results(const struct inject_target *target, struct add
                                                     leftover_is_socket(target->process->pid, results->pair[1]));
 }
 
-/* Is some thread still in a chain of ours? Its mask says so: the C library never lets a
- * program block the two signals that it uses itself. */
-static bool leftover_chain_runs(pid_t pid)
+/* Is some thread still in a chain of ours? */
+static bool leftovers_chain_runs(pid_t pid)
 {
     scoped_free pid_t *tids = NULL;
     size_t count;
     struct error *error = process_list_threads(pid, &tids, &count);
     bool runs = false;
 
-    for (size_t i = 0; !error && i < count && !runs; i++) {
-        struct process_status status;
-        struct error *gone = process_read_status(pid, tids[i], &status);
-
-        runs = !gone && process_blocks_all_signals(status.blocked_signals);
-        error_destroy(gone);
-    }
+    for (size_t i = 0; !error && i < count && !runs; i++)
+        runs = process_runs_chain(pid, tids[i]);
     error_destroy(error);
     return runs;
 }
 
-/* It does a few system calls more, when it gets the processor. */
-static bool leftover_await_chain(pid_t pid)
+bool leftovers_await_chain(pid_t pid)
 {
     const struct timespec nap = {0, 1000000};
     int naps = 0;
 
-    while (leftover_chain_runs(pid) && naps++ < LEFTOVERS_CHAIN_MS)
+    while (leftovers_chain_runs(pid) && naps++ < LEFTOVERS_CHAIN_MS)
         nanosleep(&nap, NULL);
     return naps <= LEFTOVERS_CHAIN_MS;
 }
@@ -112,7 +105,7 @@ static bool leftover_take_page(struct inject_request *request, size_t index)
     struct stage_results results;
 
     if (!leftover_read_results(request->target, map->start, &results) ||
-        !leftover_await_chain(request->target->process->pid) ||
+        !leftovers_await_chain(request->target->process->pid) ||
         !leftover_read_results(request->target, map->start, &results) || results.posted[0] || results.posted[1])
         return false;
     bool stub = before->end.value == map->start.value && before->executable && !before->inode;

@@ -69,9 +69,8 @@ static struct error *pending_check_room(const struct inject_request *request)
     return NULL;
 }
 
-static struct error *pending_post(struct inject_stop *stop)
+struct error *pending_check(const struct inject_request *request)
 {
-    struct inject_request *request = stop->request;
     const struct runtime *runtime = request->target->runtime;
     bool held, finishing;
     struct error *error = runtime_read_pending_lock(runtime, &held);
@@ -87,6 +86,16 @@ static struct error *pending_post(struct inject_stop *stop)
         return error;
     if (!request->add_pending_call.value)
         return stage_no_symbol(request->target, "Py_AddPendingCall");
+    return NULL;
+}
+
+static struct error *pending_post(struct inject_stop *stop)
+{
+    struct inject_request *request = stop->request;
+    struct error *error = pending_check(request);
+
+    if (error)
+        return error;
     const struct arch_step steps[] = {
         stage_posted_step(request),
         {.target = request->add_pending_call.value,
@@ -94,15 +103,15 @@ static struct error *pending_post(struct inject_stop *stop)
     return borrow_chain(&stop->borrow, steps, 2, block_resume(stop));
 }
 
-/* Looks for {stub_run, mapping} among the entries that wait: from `first` to `last`
- * (up to 3.11 a taken entry keeps its words). Found: replaces it by {abs, 0},
- * which does nothing and returns 0. */
-static struct error *pending_neutralize(struct inject_request *request, bool *found)
+/* Looks among the entries that wait: from `first` to `last` (up to 3.11 a taken entry keeps its words).
+ * Found: replaces it by {abs, 0}, which does nothing and returns 0. */
+struct error *pending_neutralize(const struct inject_request *request, struct address function, uint64_t argument,
+                                 bool *found)
 {
     const struct memory *memory = &request->target->process->memory;
     const struct layout *layout = &request->target->runtime->layout;
     struct address queue = pending_queue(request);
-    const uint64_t ours[2] = {stage_stub_entry(request, stub_run).value, request->mapping.value};
+    const uint64_t ours[2] = {function.value, argument};
     const uint64_t nothing[2] = {request->target->code.abs.value, 0};
     uint32_t first, last;
     struct error *error;
@@ -141,7 +150,7 @@ static struct error *pending_withdraw(struct inject_stop *stop, bool *taken)
     if (!error && held)
         return error_create(ERROR_BUSY, NULL, "the pending-call queue is being changed");
     if (!error)
-        error = pending_neutralize(request, &found);
+        error = pending_neutralize(request, stage_stub_entry(request, stub_run), request->mapping.value, &found);
     *taken = !found && (request->spoke || !stage_mapping_is_left(request) || stage_is_referenced(stop));
     return error;
 }

@@ -170,6 +170,27 @@ struct layout {
         uint32_t ascii_size;   /* where the text of an ASCII string starts */
         uint32_t compact_size; /* and that of the others */
     } unicode;
+
+    struct { /* 3.13+: what the debug offsets say of objects, over the rows of heap/layout_tables.c */
+        uint32_t gc;      /* in the interpreter: struct _gc_runtime_state */
+        uint32_t modules; /* in the interpreter: imports.modules */
+        uint32_t sysdict;
+        uint32_t builtins;
+        uint32_t type_flags;
+        uint32_t tuple_items;
+        uint32_t list_items;
+        uint32_t set_mask; /* 3.14+, as set_table */
+        uint32_t set_table;
+        uint32_t dict_keys;
+        uint32_t dict_values;
+        uint32_t int_tag;
+        uint32_t int_digits;
+        uint32_t code_localsplusnames;
+        uint32_t frame_localsplus;
+        uint32_t frame_stackpointer;    /* 3.14+ */
+        uint32_t generator_frame;       /* 3.14+: gi_iframe */
+        uint32_t generator_frame_state; /* 3.14+ */
+    } heap;
 };
 
 /* What _Py_DebugOffsets doesn't say, for 3.13+. Distances are between fields

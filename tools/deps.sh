@@ -1,19 +1,20 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Looks which Debian packages are missing for a purpose, names them, and installs them as root or by sudo.
-# usage: deps.sh [--check] PURPOSE...    (build, check, lint, bench)
+# usage: deps.sh [--check] PURPOSE...    (build, demo, check, oracle, lint, bench)
 # Fast when nothing is missing: one dpkg-query. Where there is no dpkg, it says so and leaves the rest to the compiler.
 set -eu
 
-build="gcc libc6-dev make pkg-config libelf-dev libreadline-dev libsmartcols-dev"
+build="gcc libc6-dev make pkg-config libelf-dev libreadline-dev libsmartcols-dev libzstd-dev libxxhash-dev"
 demo="python3"
-check="libcmocka-dev python3 python3-pytest python3-pexpect python3-pytest-xdist python3-pytest-timeout uwsgi-core uwsgi-plugin-python3 mmdebstrap util-linux debian-archive-keyring"
+check="libcmocka-dev python3 python3-pytest python3-pexpect python3-pytest-xdist python3-pytest-timeout uwsgi-core uwsgi-plugin-python3 mmdebstrap util-linux debian-archive-keyring python3-dev"
 # mmdebstrap without root needs newuidmap.
 [ "$(id -u)" = 0 ] || check="$check uidmap"
 lint="clang libclang-rt-dev clang-format cppcheck"
 case $(uname -m) in
     x86_64) lint="$lint gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
 esac
+oracle="python3-pip"
 bench="python3-venv mmdebstrap"
 
 only_check=no
@@ -28,6 +29,7 @@ for purpose in "$@"; do
         demo) wanted="$wanted $demo" ;;
         check) wanted="$wanted $check" ;;
         lint) wanted="$wanted $lint" ;;
+        oracle) wanted="$wanted $oracle" ;;
         bench) wanted="$wanted $bench" ;;
         *) echo "deps.sh: unknown purpose: $purpose" >&2; exit 2 ;;
     esac

@@ -149,7 +149,7 @@ static void arm_build_step(const struct arch_state *state, const struct arch_ste
     struct arm_frame *frame = bytes;
 
     arm_build_frame(state, next, places, ARCH_RESUME_SAME, bytes);
-    frame->uc_sigmask = step->own_signal_mask ? state->signal_mask : ~0ULL;
+    frame->uc_sigmask = arch_step_mask(state, step);
     arm_fill_step(state, step, next, places, frame->context.words);
 }
 

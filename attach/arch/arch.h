@@ -63,6 +63,7 @@ struct arch_step {
     uint64_t target; /* the system call's number, or the function's address */
     uint64_t arguments[6];
     bool own_signal_mask; /* with the thread's own mask, not all signals blocked */
+    int signal;           /* otherwise, the one that isn't blocked; 0: none */
 };
 
 /* Where the code is that a step and a frame need. */
@@ -70,6 +71,14 @@ struct arch_places {
     struct address syscall;   /* arch.syscall_code in the target */
     struct address sigreturn; /* arch.sigreturn_code in the target */
 };
+
+/* The signals that are blocked in a step. */
+static inline uint64_t arch_step_mask(const struct arch_state *state, const struct arch_step *step)
+{
+    if (step->own_signal_mask)
+        return state->signal_mask;
+    return step->signal ? ~(UINT64_C(1) << (step->signal - 1)) : ~UINT64_C(0);
+}
 
 struct arch {
     const char *name;

@@ -295,7 +295,7 @@ static void x86_build_step(const struct arch_state *state, const struct arch_ste
 
     memset(frame, 0, sizeof(*frame));
     x86_init_frame(frame, places);
-    frame->uc_sigmask = step->own_signal_mask ? state->signal_mask : ~0ULL;
+    frame->uc_sigmask = arch_step_mask(state, step);
     frame->context = (struct x86_sigcontext){
         .di = a[0], .si = a[1], .dx = a[2], .r8 = a[4], .r9 = a[5], .sp = next.value, .cs = 0x33, .ss = 0x2b,
         .flags = x86_registers(state)->eflags & ~X86_DIRECTION_FLAG,

@@ -49,7 +49,7 @@ def agent(channel, connect, close, request, trouble):
         return
     fd = connect() if connect else channel[0] if is_ours(*channel) else -1
     inode = posix.fstat(fd).st_ino if fd >= 0 else 0
-    gone = []
+    gone, running, message = [], [None], None
 
     # One frame a packet. An error when nobody is there: a script that prints then
     # stops as it would at a closed pipe. A forked child has no part in it.
@@ -175,12 +175,12 @@ def agent(channel, connect, close, request, trouble):
     # `running` tells the other end, which reads it from outside, whether an
     # interrupt (an asynchronous KeyboardInterrupt) may be raised here now.
     def serve():
+        nonlocal message
         send(b"H", number(2) + number(request) + number(pid) + number(me) + number(thread.get_native_id()) + NONCE)
         message = MESSAGE or receive()
         if message is None:
             return
         mode, name, key, *argv = message[0].decode("utf-8", "surrogateescape").split("\0")
-        running = [None]
         send(b"S", number(id(KeyboardInterrupt)) + number(id(running)) + number(id(True)))
         stdout, stderr, old_argv = sys.stdout, sys.stderr, getattr(sys, "argv", None)
         out, err = sys.stdout, sys.stderr = capture(stdout, b"O"), capture(stderr, b"E")

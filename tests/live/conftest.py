@@ -376,6 +376,14 @@ def copied(python, directory):
 # ---------------------------------------------------------------- fixtures
 
 
+def sample():
+    """For what hardly depends on the version: the oldest, one that is static, the newest, the newest debug build."""
+    plain = [python for python in found().supported if not python.debug]
+    static = [python for python in plain if not python.shared and not python.root]
+    debug = [python for python in found().supported if python.debug]
+    return list({python.id: python for python in plain[:1] + static[:1] + plain[-1:] + debug[-1:]}.values())
+
+
 def pytest_generate_tests(metafunc):
     if "python" in metafunc.fixturenames:
         chosen = [python for python in found().supported
@@ -384,6 +392,9 @@ def pytest_generate_tests(metafunc):
     if "new_python" in metafunc.fixturenames:
         chosen = [python for python in found().supported if python.minor >= (3, 14)]
         metafunc.parametrize("new_python", chosen, ids=[python.id for python in chosen], scope="module")
+    if "sample_python" in metafunc.fixturenames:
+        chosen = sample()
+        metafunc.parametrize("sample_python", chosen, ids=[python.id for python in chosen], scope="module")
     if "old_python" in metafunc.fixturenames:
         chosen = [python for python in found().unsupported if python.minor < (3, 8)]
         metafunc.parametrize("old_python", chosen, ids=[python.id for python in chosen], scope="module")
@@ -479,7 +490,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         callspec = getattr(item, "callspec", None)
         parts = [item.path.stem]
-        for name in ("python", "new_python", "old_python"):
+        for name in ("python", "sample_python", "new_python", "old_python"):
             if callspec and name in callspec.params:
                 parts.append(callspec.params[name].id)
         # One worker for one module on one Python: its tests share targets.

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import SAFEPOINT, Running, Target, safepoint
 
-COMMANDS = ["ps", "info", "doctor", "exec", "stats", "console"]
+COMMANDS = ["ps", "info", "doctor", "exec", "stats", "heap", "console"]
 
 
 @pytest.mark.parametrize("words", [

@@ -91,6 +91,16 @@ def test_one_line_for_each_injection(log, some_python):
         assert LINE.fullmatch(text).group(3) == "stats"
 
 
+def test_a_line_for_a_freeze(log, some_python):
+    """It has a thread do something; --no-pause only reads."""
+    with target_running(some_python, "idle") as target:
+        safepoint("heap", "--no-pause", target.pid, under=log.under).expect(0)
+        assert log.lines() == []
+        safepoint("heap", target.pid, under=log.under).expect(0)
+        text, = log.lines()
+        assert LINE.fullmatch(text).group(3) == "heap"
+
+
 def test_a_line_for_each_statement(log, some_python):
     """A console's statements are injections too."""
     with target_running(some_python, "idle") as target:
