@@ -35,6 +35,8 @@ struct heap_file {
         char *name, *module;
     } *type_list;
     uint64_t max_memory, taken; /* bytes */
+    FILE *stream;               /* the file itself, for heap_file_read_again() */
+    char *path;
 };
 
 /* Reads a file. At most `max_memory` bytes are taken for it (0: no bound). ERROR_USAGE when it can't be opened, ERROR_BAD_FILE.
@@ -42,6 +44,11 @@ struct heap_file {
 struct error *heap_file_read(struct heap_file *file, const char *path, uint64_t max_memory)
     __attribute__((warn_unused_result));
 void heap_file_deinit(struct heap_file *file);
+
+/* Reads once more, of a file that has been read: calls back for edges, roots and values, as far as these events aren't NULL; for
+ * nothing else. ERROR_BAD_FILE of one that has changed since. */
+struct error *heap_file_read_again(struct heap_file *file, const struct snapshot_events *events)
+    __attribute__((warn_unused_result));
 
 /* One of them. */
 struct heap_node heap_file_node(const struct heap_file *file, uint32_t number);
