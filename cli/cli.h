@@ -81,7 +81,7 @@ struct cli_command {
 
 extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
     cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_help;
-extern const struct cli_command cli_command_why;
+extern const struct cli_command cli_command_why, cli_command_refs, cli_command_retained;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];
