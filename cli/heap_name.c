@@ -469,6 +469,37 @@ struct error *heap_name_paths(struct heap_search *search, const struct paths_pat
     return error ? error : heap_name_frames(search, named, count);
 }
 
+static void name_put_frame(FILE *stream, const struct heap_named_path *named)
+{
+    fprintf(stream, " of %s", named->function ? named->function : "a running frame");
+    if (!named->file && !named->thread)
+        return;
+    fprintf(stream, " (%s", named->file ? named->file : "");
+    if (named->file && named->line)
+        fprintf(stream, ":%d", named->line);
+    fprintf(stream, "%s%s%s)", named->file && named->thread ? ", " : "", named->thread ? "thread " : "",
+            named->thread ? named->thread : "");
+}
+
+char *heap_describe_path(const struct heap_named_path *named)
+{
+    bool frame = named->root->kind == HEAP_ROOT_FRAME;
+    char *text = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&text, &size);
+
+    if (!stream)
+        return NULL;
+    fprintf(stream, "%s%s", frame ? "local " : "", named->expression);
+    if (frame)
+        name_put_frame(stream, named);
+    if (fclose(stream) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
 void heap_named_paths_deinit(struct heap_named_path *named, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
