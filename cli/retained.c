@@ -526,6 +526,8 @@ static struct error *retained_ask(struct retained *retained)
     struct error *error = heap_graph_open(&retained->graph, &retained->view, retained->options);
 
     if (!error)
+        error = graph_check_roots(&retained->graph);
+    if (!error)
         error = retained_find_groups(retained);
     const struct dominators_groups groups = {retained->group_of_root, retained->group_count};
     if (!error)

@@ -325,7 +325,8 @@ static struct error *why_ask(struct why *why)
 {
     struct error *error = heap_pick_find(&why->pick, &why->view, why->options->words[1]);
 
-    if (error || (error = heap_graph_open(&why->graph, &why->view, why->options)))
+    if (error || (error = heap_graph_open(&why->graph, &why->view, why->options)) ||
+        (error = graph_check_roots(&why->graph)))
         return error;
     why->node = why->pick.node;
     error = heap_search_open(&why->search, &why->view, &why->graph, why_most(why) == 1 ? why->node : HEAP_NONE);
