@@ -12,6 +12,7 @@
 #define FRAME_OWNED_BY_GENERATOR 1
 #define TAG_MASK                 UINT64_C(3)
 #define INTERNED_SAMPLE          64u
+#define PAGE                     4096u
 
 struct roots {
     struct heap *heap;
@@ -170,6 +171,12 @@ static bool is_told_already(const struct heap *heap, uint64_t address)
     return false;
 }
 
+/* The kernel makes one mapping of a library's variables and of an arena that happens to lie behind them. */
+static bool is_in_pool(const struct heap *heap, uint64_t local)
+{
+    return heap->pools[local / PAGE / 8] >> local / PAGE % 8 & 1;
+}
+
 /* The words of libraries' variables, and the objects that are such variables. */
 static void emit_statics_of(const struct roots *roots, const struct heap_range *range)
 {
@@ -177,6 +184,10 @@ static void emit_statics_of(const struct roots *roots, const struct heap_range *
 
     for (uint64_t at = 0; at + 8 <= range->size; at += 8) {
         uint64_t address = range->start + at;
+        if (is_in_pool(heap, range->local + at)) {
+            at = ((at / PAGE) + 1) * PAGE - 8;
+            continue;
+        }
         if (heap_has(heap, (uint32_t)((range->local + at) / 8))) {
             uint32_t type = heap_type_at(heap, heap_image_u64(roots->image, address + heap->layout.object.type));
             emit(roots, (struct heap_root){.kind = HEAP_ROOT_OBJECT, .target = address, .holder = address});
