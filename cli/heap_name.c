@@ -324,9 +324,12 @@ static bool name_thread_local(struct naming *naming)
     const struct name_edge *next = name_edge_at(naming, naming->at + 2);
 
     if (!name_node_is(naming, naming->at, "_thread._local") || !name_node_is(naming, naming->at + 1, "dict") ||
-        !name_node_is(naming, naming->at + 2, "dict") || !name_is_attribute(next))
+        !name_node_is(naming, naming->at + 2, "dict"))
         return false;
-    name_format(naming, naming->at + 3, ".%.*s", (int)strlen(next->name) - 2, next->name + 1);
+    if (name_is_attribute(next))
+        name_format(naming, naming->at + 3, ".%.*s", (int)strlen(next->name) - 2, next->name + 1);
+    else
+        name_format(naming, naming->at + 2, ".__dict__");
     return true;
 }
 
