@@ -46,11 +46,11 @@ static struct error *retained_out_of_memory(void)
 
 /* ------------------------------------------------------------------- groups */
 
-/* Frames come thread by thread, each behind the state of the one before. */
+/* Frames come thread by thread; the first root of each has the thread's number. */
 static struct error *retained_find_groups(struct retained *retained)
 {
     const struct graph *graph = &retained->graph;
-    bool in_frames = false;
+    uint64_t thread = 0, frame = 0;
 
     retained->group_of_root = malloc(graph->root_count * sizeof(*retained->group_of_root) + 1);
     retained->group_state = malloc((graph->root_count + 1) * sizeof(*retained->group_state));
@@ -58,11 +58,16 @@ static struct error *retained_find_groups(struct retained *retained)
         return retained_out_of_memory();
     retained->group_count = RETAINED_KINDS;
     for (size_t i = 0; i < graph->root_count; i++) {
-        bool frame = graph->roots[i].kind == HEAP_ROOT_FRAME;
-        if (frame && !in_frames)
+        const struct graph_root *root = &graph->roots[i];
+        retained->group_of_root[i] = root->kind;
+        if (root->kind != HEAP_ROOT_FRAME)
+            continue;
+        if (root->holder != frame && (root->number != thread || retained->group_count == RETAINED_KINDS)) {
             retained->group_state[retained->group_count++ - RETAINED_KINDS] = i;
-        in_frames = frame;
-        retained->group_of_root[i] = frame ? retained->group_count - 1 : graph->roots[i].kind;
+            thread = root->number;
+        }
+        frame = root->holder;
+        retained->group_of_root[i] = retained->group_count - 1;
     }
     return NULL;
 }

@@ -24,7 +24,7 @@ struct graph_root {
     enum heap_root_kind kind;
     uint32_t target, code; /* nodes; code of a frame, or HEAP_NONE */
     uint64_t holder;       /* address of the frame, thread state, variable... */
-    uint64_t number;       /* offset in the holder, or place in the frame */
+    uint64_t number;       /* offset in the holder, or place in the frame; of its first root: the thread, from 1 on */
     char *name;            /* of a frame's variable, or of another part; or NULL */
     bool stale;            /* graph_check_roots(): it is no reference */
 };

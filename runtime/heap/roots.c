@@ -20,6 +20,7 @@ struct roots {
     heap_root_fn *fn;
     void *context;
     uint64_t frame, code; /* the frame that is read */
+    uint64_t thread;      /* the number of its thread, from 1 on */
     uint64_t words_left;  /* of frames that may be read: there are no more than memory has */
     uint32_t frames_left;
 };
@@ -56,7 +57,7 @@ static void emit_frame_edge(struct heap_visitor *visitor, const struct heap_edge
                                    .code = roots->code,
                                    .name = edge->kind == HEAP_EDGE_LOCAL ? edge->name : 0,
                                    .label = edge->label,
-                                   .number = edge->number});
+                                   .number = edge->label ? roots->thread : edge->number});
 }
 
 static void emit_iframe(struct roots *roots, uint64_t frame)
@@ -74,7 +75,8 @@ static void emit_iframe(struct roots *roots, uint64_t frame)
                                        .target = frame - layout->generator.iframe,
                                        .holder = frame,
                                        .code = roots->code,
-                                       .label = "generator"});
+                                       .label = "generator",
+                                       .number = roots->thread});
         return;
     }
     struct heap_visitor visitor = {emit_frame_edge, roots};
@@ -90,8 +92,12 @@ static void emit_frames(struct roots *roots, uint64_t thread)
         at = heap_image_u64(roots->image, thread + layout->thread_state.frame);
         for (; at && roots->frames_left && roots->words_left; roots->frames_left--) {
             uint64_t code = heap_image_u64(roots->image, at + roots->heap->layout.frame.code);
-            emit(roots, (struct heap_root){
-                            .kind = HEAP_ROOT_FRAME, .target = at, .holder = at, .code = code, .label = "frame"});
+            emit(roots, (struct heap_root){.kind = HEAP_ROOT_FRAME,
+                                           .target = at,
+                                           .holder = at,
+                                           .code = code,
+                                           .label = "frame",
+                                           .number = roots->thread});
             at = heap_image_u64(roots->image, at + roots->heap->layout.frame.back);
         }
         return;
@@ -116,6 +122,7 @@ static void emit_threads(struct roots *roots, uint64_t interpreter)
     uint64_t thread = heap_image_u64(roots->image, interpreter + layout->interpreter.threads_head);
 
     for (uint32_t left = THREADS_MAX; thread && left; left--) {
+        roots->thread++;
         emit_frames(roots, thread);
         emit_words(roots, HEAP_ROOT_THREAD, thread, layout->thread_state.size & ~7u);
         thread = heap_image_u64(roots->image, thread + layout->thread_state.next);
