@@ -307,6 +307,20 @@ static struct error *retained_unfold(struct retained *retained, uint32_t parent,
 
 /* -------------------------------------------------------------------- names */
 
+/* The one object that has a name without a path. */
+static struct error *retained_name_table(const struct retained *retained, struct retained_row *row)
+{
+    const struct graph *graph = &retained->graph;
+
+    for (size_t i = 0; i < graph->root_count; i++) {
+        if (graph->roots[i].kind != HEAP_ROOT_INTERNED || graph->roots[i].target != row->number)
+            continue;
+        row->name = strdup("<interned strings>");
+        return row->name ? NULL : retained_out_of_memory();
+    }
+    return NULL;
+}
+
 /* What nothing reaches has no path, and no name; nor have those of more rows than anybody reads. */
 static struct error *retained_name_objects(struct retained *retained)
 {
@@ -320,8 +334,10 @@ static struct error *retained_name_objects(struct retained *retained)
         return retained_out_of_memory();
     struct error *error = heap_search_open(&search, &retained->view, &retained->graph, HEAP_NONE);
     for (size_t i = 0; i < retained->count && count < RETAINED_NAMED_MOST && !error; i++) {
-        if (!paths_is_reached(&search.paths, retained->rows[i].number))
+        if (!paths_is_reached(&search.paths, retained->rows[i].number)) {
+            error = retained_name_table(retained, &retained->rows[i]);
             continue;
+        }
         rows[count] = i;
         if (!(error = paths_get(&search.paths, retained->rows[i].number, &paths[count])))
             count++;
