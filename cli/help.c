@@ -56,10 +56,18 @@ static const char help_values_options[] =
     "  --values              put what strings and numbers are into it, too\n";
 
 static const char help_heap_options[] =
-    "  --by type|module|size|generation\n"
+    "  --by type|module|size|generation, of retained type|module|root\n"
     "  --sort bytes|count|refs|name\n"
     "  --min SIZE            only rows of at least so many bytes (64K, 10M)\n"
-    "  --match PATTERN       only rows whose name fits, as 'app.*'\n"
+    "  --match PATTERN       only rows whose name fits, as 'app.*'\n";
+
+static const char help_sides_options[] =
+    "  --in, --out           one of the two alone\n";
+
+static const char help_depth_options[] =
+    "  --depth NUMBER        unfold so many levels\n";
+
+static const char help_rows_options[] =
     "  -n NUMBER             so many rows\n";
 
 static const char help_statuses[] =
@@ -76,6 +84,9 @@ static void help_print_options(const struct cli_command *command)
     fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
             command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
             command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
+    fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_SIDES ? help_sides_options : "",
+            command->takes & CLI_TAKES_DEPTH ? help_depth_options : "",
+            command->takes & CLI_TAKES_ROWS ? help_rows_options : "");
     fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_VALUES ? help_values_options : "",
             command->takes & CLI_TAKES_FREEZE ? help_freeze_options : "",
             command->takes & CLI_TAKES_WAIT ? help_wait_options : "");
@@ -164,6 +175,9 @@ static void help_print_man(void)
     help_print_roff(help_request_options);
     help_print_roff(help_wait_options);
     help_print_roff(help_heap_options);
+    help_print_roff(help_sides_options);
+    help_print_roff(help_depth_options);
+    help_print_roff(help_rows_options);
     help_print_roff(help_values_options);
     help_print_roff(help_freeze_options);
     help_print_roff(help_common_options);
@@ -180,7 +194,7 @@ static void help_print_completion(void)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
           "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread --interp\n"
-          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values' -- \"$word\")) ;;\n"
+          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values --in --out --depth' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"
