@@ -12,6 +12,7 @@
 struct session {
     struct process process;
     struct maps maps;
+    uint64_t mapped; /* pages, just before the map was read */
     struct runtime runtime;
     struct inject_target target;
 };
