@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attach/scope.h"
 #include "cli/mem_account.h"
 #include "cli/mem_verdict.h"
 #include "cli/table.h"
@@ -16,7 +17,9 @@
 struct mem_answer {
     struct mem_account account;
     char verdict[1024];
-    uint64_t vm_rss;
+    bool trimmed;
+    struct trim trim;
+    uint64_t before, after; /* the RSS right before and after it was trimmed */
 };
 
 /* ---------------------------------------------------------------- printing */
@@ -137,6 +140,20 @@ static struct error *mem_print_stacks(const struct mem_account *account, const s
     return error;
 }
 
+static uint64_t mem_returned(const struct mem_answer *answer)
+{
+    return answer->before > answer->after ? answer->before - answer->after : 0;
+}
+
+static void mem_print_trim(const struct mem_answer *answer)
+{
+    char back[24], before[24], after[24];
+
+    fprintf(cli_output, "malloc_trim(0) gave back %s in %.1f ms, on thread %d: %s resident before, %s after.\n",
+            cli_format_size(back, sizeof(back), mem_returned(answer)), (double)answer->trim.took_ns / 1e6, answer->trim.tid,
+            cli_format_size(before, sizeof(before), answer->before), cli_format_size(after, sizeof(after), answer->after));
+}
+
 static struct error *mem_print(const struct mem_answer *answer, const struct cli_options *options)
 {
     const struct mem_account *account = &answer->account;
@@ -152,6 +169,8 @@ static struct error *mem_print(const struct mem_answer *answer, const struct cli
         error = mem_print_stacks(account, options);
     if (!error)
         fprintf(cli_output, "\n%s\n", answer->verdict);
+    if (!error && answer->trimmed)
+        mem_print_trim(answer);
     return error;
 }
 
@@ -254,6 +273,17 @@ static void mem_json_stacks(const struct mem_account *account, struct json *json
     json_end_array(json);
 }
 
+static void mem_json_trim(const struct mem_answer *answer, struct json *json)
+{
+    json_begin_object(json, "trim");
+    json_unsigned(json, "before_bytes", answer->before);
+    json_unsigned(json, "after_bytes", answer->after);
+    json_unsigned(json, "returned_bytes", mem_returned(answer));
+    json_unsigned(json, "thread", (uint64_t)answer->trim.tid);
+    json_decimal(json, "took_us", (double)answer->trim.took_ns / 1e3);
+    json_end_object(json);
+}
+
 static void mem_print_json(const struct mem_answer *answer, const struct heap_view *view, struct json *json)
 {
     const struct mem_account *account = &answer->account;
@@ -270,6 +300,8 @@ static void mem_print_json(const struct mem_answer *answer, const struct heap_vi
     mem_json_pymalloc(account, json);
     mem_json_malloc(account, json);
     mem_json_stacks(account, json);
+    if (answer->trimmed)
+        mem_json_trim(answer, json);
     heap_view_json(view, json);
     json_end_object(json);
 }
@@ -281,13 +313,37 @@ static struct error *mem_freeze(struct heap_view *view, void *context)
     return mem_account_freeze(context, view);
 }
 
+static struct error *mem_read_rss(const struct heap_view *view, uint64_t *bytes)
+{
+    scoped_free char *text = NULL;
+    size_t length;
+    struct error *error = process_read_file(view->session.process.pid, "smaps_rollup", &text, &length);
+    const char *value = error ? NULL : process_status_field(text, "Rss");
+
+    *bytes = value ? strtoull(value, NULL, 10) * 1024 : 0;
+    return error;
+}
+
+static struct error *mem_trim(struct mem_answer *answer, struct heap_view *view, const struct cli_options *options)
+{
+    struct error *error = mem_read_rss(view, &answer->before);
+
+    if (!error)
+        error = session_trim(&view->session, options, &answer->trim);
+    if (!error)
+        error = mem_read_rss(view, &answer->after);
+    answer->trimmed = !error;
+    return error;
+}
+
 static struct error *mem_ask(struct mem_answer *answer, struct heap_view *view, const struct cli_options *options)
 {
     struct error *error = mem_account_read(&answer->account, view);
 
-    if (!error)
-        mem_judge(&answer->account, view, options->words[0], answer->verdict, sizeof(answer->verdict));
-    return error;
+    if (error)
+        return error;
+    mem_judge(&answer->account, view, options->words[0], answer->verdict, sizeof(answer->verdict));
+    return options->trim ? mem_trim(answer, view, options) : NULL;
 }
 
 static struct error *mem_check_file(const struct cli_options *options)
@@ -300,7 +356,7 @@ static struct error *mem_check_file(const struct cli_options *options)
 
 static struct error *mem_run(const struct cli_options *options, struct json *json)
 {
-    struct mem_answer answer = {.vm_rss = 0};
+    struct mem_answer answer = {.trimmed = false};
     const struct heap_view_hooks hooks = {mem_freeze, &answer.account, true};
     struct heap_view view;
     struct error *error = mem_check_file(options);
