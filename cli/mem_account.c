@@ -10,6 +10,7 @@
 
 #define PAGE             4096u
 #define MEM_STACKS_MAX   65536u
+#define MEM_VARIABLES_SMALL 65536u /* bytes of a mapping that isn't looked at more closely */
 #define MEM_STOP_MS      500
 #define MEM_SPARSE_PARTS 10 /* an arena is nearly empty when less than this part of it is in use */
 
@@ -225,11 +226,41 @@ static enum mem_part mem_file_part(const struct maps *maps, const struct map *ma
     return mem_has_code(maps, map) ? MEM_LIBRARIES : MEM_FILES;
 }
 
-/* What is in a mapping and nobody's. Variables that start as zero have no file, and follow those that do. */
-static enum mem_part mem_map_part(const struct maps *maps, const struct map *map, const char *interpreter)
+/* The file whose variables that start as zero an anonymous mapping begins with: the one mapped before it. NULL: none. */
+static const struct map *mem_variables_of(const struct maps *maps, const struct map *map)
 {
     const struct map *before = map > maps->entries ? map - 1 : NULL;
 
+    return !map->inode && !map->path[0] && map->writable && before && before->inode && before->writable &&
+                   !before->shared && before->end.value == map->start.value
+               ? before
+               : NULL;
+}
+
+/* Where they end: what else was mapped right behind them is the same mapping. */
+static uint64_t mem_variables_end(const struct process *process, const struct map *file, const struct map *map)
+{
+    uint64_t end = map->end.value;
+    struct image_range range;
+    struct image *image;
+
+    if (end - map->start.value < MEM_VARIABLES_SMALL)
+        return end;
+    struct error *error = image_open(&image, process, file);
+    if (!error && image_find_section(image, ".bss", &range)) {
+        uint64_t told = (range.start.value + range.size + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+        if (told < end)
+            end = told > map->start.value ? told : map->start.value;
+    }
+    if (!error)
+        image_close(image);
+    error_destroy(error);
+    return end;
+}
+
+/* What is in a mapping and nobody's. */
+static enum mem_part mem_map_part(const struct maps *maps, const struct map *map, const char *interpreter)
+{
     if (map->inode)
         return mem_file_part(maps, map, interpreter);
     if (map->shared)
@@ -240,9 +271,6 @@ static enum mem_part mem_map_part(const struct maps *maps, const struct map *map
         return MEM_MALLOC_UNREAD;
     if (map->path[0] == '[' && !mem_starts(map->path, "[anon"))
         return MEM_OTHER;
-    if (!map->path[0] && map->writable && before && before->inode && before->writable && !before->shared &&
-        before->end.value == map->start.value)
-        return mem_file_part(maps, before, interpreter);
     return MEM_ANONYMOUS;
 }
 
@@ -357,6 +385,23 @@ static void mem_add_claim(struct mem_work *work, const struct mem_claim *claim, 
     }
 }
 
+/* The variables of a file at its beginning, before anything that an allocator has. Returns where they end. */
+static uint64_t mem_add_variables(struct mem_work *work, const struct map *map, uint64_t start)
+{
+    const struct maps *maps = &work->account->residency.maps;
+    const struct map *file = mem_variables_of(maps, map);
+
+    if (!file)
+        return start;
+    uint64_t end = mem_variables_end(&work->view->session.process, file, map);
+    for (size_t i = 0; i < work->count; i++) {
+        if (work->claims[i].end > start && work->claims[i].start < end)
+            end = work->claims[i].start > start ? work->claims[i].start : start;
+    }
+    mem_add(work->account, mem_file_part(maps, file, work->interpreter), start, end);
+    return end;
+}
+
 /* All of a mapping's resident bytes, those too of which it isn't known where they lie. */
 static void mem_add_map(struct mem_work *work, size_t number)
 {
@@ -371,7 +416,7 @@ static void mem_add_map(struct mem_work *work, size_t number)
     }
     residency_drop_zeros(pages, mem_is_zero, &work->view->image);
     residency_drop_zeros(pages, mem_is_any, NULL);
-    uint64_t at = pages->start;
+    uint64_t at = mem_add_variables(work, map, pages->start);
     while (work->next < work->count && work->claims[work->next].end <= at)
         work->next++;
     for (size_t i = work->next; i < work->count && work->claims[i].start < pages->end; i++) {
