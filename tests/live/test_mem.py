@@ -221,7 +221,7 @@ def test_trim_of_a_busy_thread(sample_python):
 
 def test_without_pymalloc(sample_python):
     with target_running(sample_python, env={"PYTHONMALLOC": "malloc"}) as target:
-        target.do("HELD = [b"%100d" % i for i in range(200000)]")
+        target.do("HELD = [b'%100d' % i for i in range(200000)]")
         target.until_blocked()
         result = mem(target)
         check_sums(result)
