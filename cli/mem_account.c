@@ -10,6 +10,8 @@
 
 #define PAGE             4096u
 #define MEM_STACKS_MAX   65536u
+#define MEM_STACK_USUAL  (UINT64_C(8) << 20)
+#define MEM_STACK_MOST   (UINT64_C(1) << 30)
 #define MEM_VARIABLES_SMALL 65536u /* bytes of a mapping that isn't looked at more closely */
 #define MEM_STOP_MS      500
 #define MEM_SPARSE_PARTS 10 /* an arena is nearly empty when less than this part of it is in use */
@@ -155,6 +157,21 @@ static void mem_name_threads(struct mem_account *account, const struct runtime *
     }
 }
 
+/* How large a thread's stack is unless it was asked for. */
+static uint64_t mem_read_stack_size(pid_t pid)
+{
+    scoped_free char *text = NULL;
+    unsigned long long size = 0;
+    size_t length;
+    struct error *error = process_read_file(pid, "limits", &text, &length);
+    const char *line = error ? NULL : strstr(text, "Max stack size");
+
+    error_destroy(error);
+    if (!line || sscanf(line, "Max stack size %llu", &size) != 1 || size < PAGE || size > MEM_STACK_MOST)
+        return MEM_STACK_USUAL;
+    return size;
+}
+
 static struct error *mem_find_stacks(struct mem_account *account, const struct heap_view *view)
 {
     const struct process *process = &view->session.process;
@@ -167,6 +184,7 @@ static struct error *mem_find_stacks(struct mem_account *account, const struct h
     account->stacks = calloc(count + 1, sizeof(*account->stacks));
     if (!account->stacks)
         return mem_no_room();
+    account->stack_size = mem_read_stack_size(process->pid);
     account->stack_count = count < MEM_STACKS_MAX ? count : MEM_STACKS_MAX;
     for (size_t i = 0; i < account->stack_count; i++) {
         struct mem_stack *stack = &account->stacks[i];
@@ -180,17 +198,24 @@ static struct error *mem_find_stacks(struct mem_account *account, const struct h
     return NULL;
 }
 
-/* The stack that lies in a piece of memory, NULL: none. */
+static uint64_t mem_stack_place(const struct mem_stack *stack)
+{
+    return stack->pointer ? stack->pointer : stack->thread;
+}
+
+/* The lowest stack that lies in a piece of memory, NULL: none. */
 static struct mem_stack *mem_stack_in(struct mem_account *account, uint64_t start, uint64_t end)
 {
+    struct mem_stack *lowest = NULL;
+
     for (size_t i = 0; i < account->stack_count; i++) {
         struct mem_stack *stack = &account->stacks[i];
-        uint64_t at = stack->pointer ? stack->pointer : stack->thread;
+        uint64_t at = mem_stack_place(stack);
 
-        if (at >= start && at < end)
-            return stack;
+        if (at >= start && at < end && (!lowest || at < mem_stack_place(lowest)))
+            lowest = stack;
     }
-    return NULL;
+    return lowest;
 }
 
 /* ------------------------------------------------------- what mappings are */
@@ -330,47 +355,60 @@ static uint64_t mem_add(struct mem_account *account, enum mem_part part, uint64_
     return bytes;
 }
 
-/* The stack in this piece takes it up to its thread's structure, or all of it. Returns where it ends. */
-static uint64_t mem_add_stack(struct mem_account *account, struct mem_stack *stack, uint64_t start, uint64_t end)
+/* Blocks of malloc's with a mapping each may lie side by side in one mapping; the rest between them is `part`, whose
+ * resident bytes are returned. */
+static uint64_t mem_add_blocks(struct mem_account *account, enum mem_part part, uint64_t start, uint64_t end)
 {
-    if (stack->thread > start && stack->thread < end && stack->thread >= stack->pointer)
-        end = (stack->thread + PAGE) & ~(uint64_t)(PAGE - 1);
-    stack->start = start;
-    stack->end = end;
-    stack->resident = mem_add(account, MEM_STACKS, start, end);
-    return end;
-}
-
-/* Blocks of malloc's with a mapping each may lie side by side in one mapping; the rest between them is `part`. */
-static void mem_add_blocks(struct mem_account *account, enum mem_part part, uint64_t start, uint64_t end)
-{
-    uint64_t from = start;
+    uint64_t from = start, rest = 0;
 
     for (uint64_t at = start; at < end && account->glibc.arena_count; at += PAGE) {
         uint64_t size = glibc_malloc_mapped_size(&account->glibc, at, end - at);
 
         if (!size)
             continue;
-        mem_add(account, part, from, at);
+        rest += mem_add(account, part, from, at);
         mem_add(account, MEM_MALLOC_MAPPED, at, at + size);
         account->mapped_blocks++;
         at += size - PAGE;
         from = at + PAGE;
     }
-    mem_add(account, part, from, end);
+    return rest + mem_add(account, part, from, end);
 }
 
-/* A piece of an anonymous mapping that no allocator's arena has. */
+/* Where a thread's stack ends: behind its structure; where that isn't known, with the pages in use from the stack
+ * pointer on, since what follows is the next stack's guard. */
+static uint64_t mem_stack_end(const struct mem_account *account, const struct mem_stack *stack, uint64_t end)
+{
+    uint64_t at = (mem_stack_place(stack) + PAGE) & ~(uint64_t)(PAGE - 1);
+
+    if (stack->thread >= mem_stack_place(stack) && stack->thread < end)
+        return (stack->thread + PAGE) & ~(uint64_t)(PAGE - 1);
+    while (at < end && mem_resident(account, at, at + PAGE))
+        at += PAGE;
+    return at;
+}
+
+/* A piece of an anonymous mapping that no allocator's arena has. Since guards are no mappings of their own (glibc 2.42),
+ * there may be several stacks in it. */
 static void mem_add_gap(struct mem_account *account, enum mem_part part, uint64_t start, uint64_t end)
 {
-    struct mem_stack *stack = start < end ? mem_stack_in(account, start, end) : NULL;
+    struct mem_stack *stack;
 
-    if (stack)
-        start = mem_add_stack(account, stack, start, end);
-    if (part == MEM_ANONYMOUS)
+    if (part == MEM_STACKS && (stack = mem_stack_in(account, start, end))) { /* the main thread's, as the kernel says */
+        stack->start = start;
+        stack->end = end;
+        stack->resident = mem_add(account, part, start, end);
+        return;
+    }
+    while (start < end && (stack = mem_stack_in(account, start, end))) {
+        stack->end = mem_stack_end(account, stack, end);
+        stack->start = stack->end - start > account->stack_size ? stack->end - account->stack_size : start;
+        mem_add_blocks(account, part, start, stack->start);
+        stack->resident = mem_add_blocks(account, MEM_STACKS, stack->start, stack->end);
+        start = stack->end;
+    }
+    if (start < end)
         mem_add_blocks(account, part, start, end);
-    else
-        mem_add(account, part, start, end);
 }
 
 static void mem_add_claim(struct mem_work *work, const struct mem_claim *claim, uint64_t start, uint64_t end)

@@ -77,6 +77,7 @@ struct mem_account {
 
     struct mem_stack *stacks;
     size_t stack_count;
+    uint64_t stack_size; /* of a thread, usually */
     struct memory memory; /* of the view's image */
 };
 
