@@ -22,6 +22,8 @@
 #define PREV_INUSE    1u
 #define IS_MMAPPED    2u
 #define MIN_CHUNK     32u
+/* Along lists of free chunks: each is looked at a few times, whatever the lists are made to look like. */
+#define STEPS_PER_CHUNK 8u
 
 /* ------------------------------------------------------------- reading */
 
@@ -292,6 +294,7 @@ static struct error *find_segments(struct glibc_malloc *heap, const struct maps 
         const struct map *map = maps_find(maps, address_of(segment->start));
         size_t words = (segment->end - segment->start) / 16 / 64 + 1;
 
+        heap->steps_left += (segment->end - segment->start) / MIN_CHUNK * STEPS_PER_CHUNK;
         segment->walked = segment->first;
         if (!map || map->end.value < segment->end) { /* nothing is taken for what isn't there */
             heap->arenas[segment->arena].sound = false;
@@ -424,7 +427,7 @@ static uint64_t follow(const struct glibc_malloc *heap, uint64_t data)
 }
 
 /* How many chunks it has; UINT64_MAX: it makes no sense. */
-static uint64_t chain_length(const struct glibc_malloc *heap, const struct chain *chain)
+static uint64_t chain_length(struct glibc_malloc *heap, const struct chain *chain)
 {
     uint64_t count = 0;
 
@@ -432,9 +435,10 @@ static uint64_t chain_length(const struct glibc_malloc *heap, const struct chain
         if (at == UINT64_MAX)
             return UINT64_MAX;
         at += chain->offset;
-        if (count >= chain->most || !find_chunk(heap, at - 16) ||
+        if (count >= chain->most || !heap->steps_left || !find_chunk(heap, at - 16) ||
             (chain->size && chunk_size(heap, at - 16) != chain->size))
             return UINT64_MAX;
+        heap->steps_left--;
     }
     return count;
 }
@@ -474,7 +478,7 @@ static struct chain cache_chain(const struct cache_form *form, const unsigned ch
 }
 
 /* Is it a cache, with something in it? */
-static bool is_cache(const struct glibc_malloc *heap, const struct cache_form *form, const unsigned char *bytes)
+static bool is_cache(struct glibc_malloc *heap, const struct cache_form *form, const unsigned char *bytes)
 {
     uint64_t all = 0;
 

@@ -70,6 +70,7 @@ struct glibc_malloc {
     const struct memory *memory; /* not owned */
     uint64_t bins, top, fast; /* offsets in an arena; fast 0: it has none */
     bool mangled;             /* links of lists are (2.32 and later) */
+    uint64_t steps_left;      /* along lists: a bound on work, which the memory must not decide */
 };
 
 /* Finds the arenas and walks them. `memory` (of an instant, or what changed meanwhile isn't sound) must outlive it.

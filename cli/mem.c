@@ -326,8 +326,12 @@ static struct error *mem_read_rss(const struct heap_view *view, uint64_t *bytes)
 
 static struct error *mem_trim(struct mem_answer *answer, struct heap_view *view, const struct cli_options *options)
 {
-    struct error *error = mem_read_rss(view, &answer->before);
+    const struct mem_account *account = &answer->account;
 
+    if (strcmp(account->allocator, "glibc") != 0)
+        return error_create(ERROR_UNSUPPORTED, "malloc_trim() is glibc's", "the malloc of process %d is not glibc's: %s",
+                            view->session.process.pid, account->allocator);
+    struct error *error = mem_read_rss(view, &answer->before);
     if (!error)
         error = session_trim(&view->session, options, &answer->trim);
     if (!error)

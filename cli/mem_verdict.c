@@ -162,8 +162,13 @@ static void verdict_say_stacks(struct verdict *verdict, uint64_t bytes)
 
 static void verdict_say_unread(struct verdict *verdict, uint64_t bytes)
 {
-    verdict_open(verdict, bytes, "malloc's heap, which can't be read");
-    verdict_say(verdict, verdict->account->no_glibc ? ": its malloc is not one that is known." : ".");
+    const char *allocator = verdict->account->allocator;
+
+    verdict_open(verdict, bytes, "a heap of malloc that can't be read");
+    if (!strcmp(allocator, "unknown"))
+        verdict_say(verdict, ": its malloc is none that is known.");
+    else
+        verdict_say(verdict, ": that of %s.", allocator);
 }
 
 /* ------------------------------------------------------------------ weighing */
@@ -176,24 +181,40 @@ struct verdict_side {
 enum { SIDE_OBJECTS, SIDE_NATIVE, SIDE_PYTHON_FREE, SIDE_MALLOC_FREE, SIDE_ANONYMOUS, SIDE_ITSELF, SIDE_FILES, SIDE_SHARED,
        SIDE_STACKS, SIDE_UNREAD, SIDES };
 
+/* What of the objects is not accounted for yet and can be in `bytes`. */
+static uint64_t verdict_take(const uint64_t *objects, uint64_t *live, uint64_t bytes)
+{
+    uint64_t taken = *objects > *live ? *objects - *live : 0;
+
+    taken = taken < bytes ? taken : bytes;
+    *live += taken;
+    return taken;
+}
+
 static void verdict_weigh(const struct mem_account *account, const struct heap_view *view, struct verdict_side *sides)
 {
     const uint64_t *resident = account->resident;
     uint64_t small = resident[MEM_PYMALLOC_LIVE] + resident[MEM_PYMALLOC_HEADS];
     uint64_t live = small + resident[MEM_MALLOC_LIVE] + resident[MEM_MALLOC_MAPPED];
     uint64_t objects = view->heap ? heap_get_report(view->heap)->bytes : 0;
+    uint64_t anonymous = resident[MEM_ANONYMOUS], unread = resident[MEM_MALLOC_UNREAD];
 
+    /* Where malloc can't be read, what objects have of it lies in what is nobody's. */
+    if (strcmp(account->allocator, "glibc") != 0 && objects > live) {
+        anonymous -= verdict_take(&objects, &live, anonymous);
+        unread -= verdict_take(&objects, &live, unread);
+    }
     objects = objects < live ? objects : live;
     sides[SIDE_OBJECTS] = (struct verdict_side){objects, verdict_say_objects};
     sides[SIDE_NATIVE] = (struct verdict_side){live - objects, verdict_say_native};
     sides[SIDE_PYTHON_FREE] = (struct verdict_side){verdict_python_free(account), verdict_say_python_free};
     sides[SIDE_MALLOC_FREE] = (struct verdict_side){resident[MEM_MALLOC_FREE], verdict_say_malloc_free};
-    sides[SIDE_ANONYMOUS] = (struct verdict_side){resident[MEM_ANONYMOUS], verdict_say_anonymous};
+    sides[SIDE_ANONYMOUS] = (struct verdict_side){anonymous, verdict_say_anonymous};
     sides[SIDE_ITSELF] = (struct verdict_side){resident[MEM_INTERPRETER] + resident[MEM_LIBRARIES], verdict_say_itself};
     sides[SIDE_FILES] = (struct verdict_side){resident[MEM_FILES], verdict_say_files};
     sides[SIDE_SHARED] = (struct verdict_side){resident[MEM_SHARED], verdict_say_shared};
     sides[SIDE_STACKS] = (struct verdict_side){resident[MEM_STACKS], verdict_say_stacks};
-    sides[SIDE_UNREAD] = (struct verdict_side){resident[MEM_MALLOC_UNREAD], verdict_say_unread};
+    sides[SIDE_UNREAD] = (struct verdict_side){unread, verdict_say_unread};
 }
 
 void mem_judge(const struct mem_account *account, const struct heap_view *view, const char *target, char *text,
