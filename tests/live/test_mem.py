@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """mem: where the RSS goes, compared with what the kernel, CPython and glibc say of it inside the target."""
+import glob
 import os
 import re
 import tempfile
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import PATIENCE, safepoint, target_running, until_it_waits
+from conftest import PATIENCE, found, safepoint, target_running, until_it_waits
 
 PARTS = ["pymalloc_live", "pymalloc_free_blocks", "pymalloc_free_pools", "pymalloc_overhead", "malloc_live", "malloc_mapped",
          "malloc_free", "malloc_unread", "anonymous", "stacks", "interpreter", "libraries", "files", "shared", "other"]
@@ -228,6 +229,24 @@ def test_without_pymalloc(sample_python):
         assert result["pymalloc"]["arenas"] == 0 and result["parts"]["pymalloc_live"] == 0
         assert result["parts"]["malloc_live"] > 200000 * 133
         assert re.match(r"(Most of it|The largest part) is live Python objects", result["verdict"])
+
+
+@pytest.mark.parametrize("name", ["jemalloc", "tcmalloc", "mimalloc"])
+def test_another_malloc(name):
+    """It is named, and malloc_trim() isn't called on what isn't glibc's."""
+    libraries = sorted(glob.glob("/usr/lib/*/lib%s*.so.[0-9]" % name))
+    hosts = [python for python in found().supported if not python.root]
+    if not libraries or not hosts:
+        pytest.skip("no %s here" % name)
+    with target_running(hosts[-1], env={"LD_PRELOAD": libraries[0]}) as target:
+        target.do("HELD = [bytearray(3000) for _ in range(10000)]")
+        target.until_blocked()
+        result = mem(target)
+        assert sum(result["parts"].values()) == result["resident_bytes"]
+        assert result["malloc"]["allocator"] == name and name in result["malloc"]["path"]
+        assert re.match("Most of it is live Python objects", result["verdict"]), result["verdict"]
+        answer = safepoint("mem", "--trim", "--json", target.pid).expect(5)
+        assert name in answer.error["message"] and "glibc" in answer.error["hint"]
 
 
 def test_text(sample_python):
