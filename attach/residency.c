@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "attach/process.h"
@@ -123,6 +124,52 @@ static bool has_page(const struct residency_map *map, uint64_t page)
     return map->pages[page / 64] >> page % 64 & 1;
 }
 
+/* From Linux 6.7 on the kernel tells which pages are its page of zeros. */
+struct scan_region {
+    uint64_t start, end, categories;
+};
+struct scan {
+    uint64_t size, flags, start, end, walk_end, regions, region_count, max_pages;
+    uint64_t inverted, mask, any_of, wanted;
+};
+#define SCAN          _IOWR('f', 16, struct scan)
+#define SCAN_PRESENT  (UINT64_C(1) << 3)
+#define SCAN_ZEROS    (UINT64_C(1) << 5)
+#define SCAN_REGIONS  256u
+
+static void clear_pages(struct residency_map *map, uint64_t start, uint64_t end)
+{
+    for (uint64_t at = start > map->start ? start : map->start; at < end && at < map->end; at += PAGE) {
+        uint64_t page = (at - map->start) / PAGE;
+
+        if (!has_page(map, page))
+            continue;
+        map->pages[page / 64] &= ~(UINT64_C(1) << page % 64);
+        map->excess -= map->excess < PAGE ? map->excess : PAGE;
+    }
+}
+
+/* Leaves the pages of zeros out, where the kernel tells which. */
+static void scan_zeros(struct residency_map *map, int pagemap)
+{
+    struct scan_region regions[SCAN_REGIONS];
+    struct scan scan = {.size = sizeof(scan),
+                        .end = map->end,
+                        .regions = (uint64_t)(uintptr_t)regions,
+                        .region_count = SCAN_REGIONS,
+                        .mask = SCAN_PRESENT | SCAN_ZEROS,
+                        .wanted = SCAN_ZEROS};
+
+    for (uint64_t at = map->start; at < map->end && map->excess; at = scan.walk_end) {
+        scan.start = at;
+        int count = ioctl(pagemap, SCAN, &scan);
+        if (count < 0 || scan.walk_end <= at)
+            return;
+        for (int i = 0; i < count; i++)
+            clear_pages(map, regions[i].start, regions[i].end);
+    }
+}
+
 /* Which are there; none are told when that can't be read. */
 static void read_pages(struct residency_map *map, int pagemap)
 {
@@ -148,6 +195,8 @@ static void read_pages(struct residency_map *map, int pagemap)
         }
     }
     map->excess = present * PAGE > map->resident ? present * PAGE - map->resident : 0;
+    if (map->pages && map->excess)
+        scan_zeros(map, pagemap);
 }
 
 struct error *residency_read(struct residency *residency, pid_t pid)

@@ -5,7 +5,8 @@
  * that don't overlap have adds up to it.
  *
  * A page that was read before it was ever written to is the kernel's page of zeros: pagemap has it, the RSS
- * doesn't. A mapping with such pages has more by the one than by the other: residency_drop_zeros().
+ * doesn't. From Linux 6.7 on the kernel tells which those are; before, a mapping with such pages has more by the one
+ * than by the other: residency_drop_zeros().
  */
 #ifndef SAFEPOINT_ATTACH_RESIDENCY_H
 #define SAFEPOINT_ATTACH_RESIDENCY_H
