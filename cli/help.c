@@ -61,6 +61,9 @@ static const char help_heap_options[] =
     "  --match PATTERN       only rows whose name fits, as 'app.*'\n"
     "  -n NUMBER             so many rows\n";
 
+static const char help_trim_options[] =
+    "  --trim                have it give back what its malloc keeps free: malloc_trim(0) runs in it\n";
+
 static const char help_statuses[] =
     "0 done, 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
     "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a snapshot is damaged,\n130 interrupted.\n";
@@ -75,7 +78,8 @@ static void help_print_options(const struct cli_command *command)
     fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
             command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
             command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
-    fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_VALUES ? help_values_options : "",
+    fprintf(cli_output, "%s%s%s%s", command->takes & CLI_TAKES_TRIM ? help_trim_options : "",
+            command->takes & CLI_TAKES_VALUES ? help_values_options : "",
             command->takes & CLI_TAKES_FREEZE ? help_freeze_options : "",
             command->takes & CLI_TAKES_WAIT ? help_wait_options : "");
 }
@@ -163,6 +167,7 @@ static void help_print_man(void)
     help_print_roff(help_request_options);
     help_print_roff(help_wait_options);
     help_print_roff(help_heap_options);
+    help_print_roff(help_trim_options);
     help_print_roff(help_values_options);
     help_print_roff(help_freeze_options);
     help_print_roff(help_common_options);
@@ -179,7 +184,7 @@ static void help_print_completion(void)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
           "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread --interp\n"
-          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values' -- \"$word\")) ;;\n"
+          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values --trim' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"
