@@ -68,6 +68,11 @@ static const char help_statuses[] =
     "0 done, 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
     "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a snapshot is damaged,\n130 interrupted.\n";
 
+static const char *help_runs_code(const struct cli_command *command)
+{
+    return command->runs_code ? "yes" : command->takes & CLI_TAKES_TRIM ? "only with --trim" : "no";
+}
+
 static void help_print_common(void)
 {
     fprintf(cli_output, "\nOptions of every command:\n%s", help_common_options);
@@ -89,7 +94,7 @@ static void help_print_command(const struct cli_command *command)
     fprintf(cli_output, "safepoint %s %s\n\n%s.\n", command->name, command->synopsis, command->summary);
     if (command->description)
         fprintf(cli_output, "\n%s\n", command->description);
-    fprintf(cli_output, "\nRuns code in the target: %s.\n", command->runs_code ? "yes" : "no");
+    fprintf(cli_output, "\nRuns code in the target: %s.\n", help_runs_code(command));
     if (command->takes)
         help_print_options(command);
     help_print_common();
@@ -159,7 +164,7 @@ static void help_print_man(void)
         help_print_roff(command->summary);
         if (command->description)
             help_print_roff(command->description);
-        fprintf(cli_output, ".br\nRuns code in the target: %s.\n.br\nExample: ", command->runs_code ? "yes" : "no");
+        fprintf(cli_output, ".br\nRuns code in the target: %s.\n.br\nExample: ", help_runs_code(command));
         help_print_roff(command->example);
     }
     fputs(".SH OPTIONS\n.nf\n", cli_output);

@@ -8,6 +8,7 @@
 #define VERDICT_SHARE    10                  /* percent of the RSS that are worth a word */
 #define VERDICT_LEAST    (UINT64_C(1) << 20) /* and so many bytes */
 #define VERDICT_PINS     3
+#define VERDICT_PART     10 /* a type in less than this part of the arenas that the first one is in isn't named */
 
 struct verdict {
     const struct mem_account *account;
@@ -77,22 +78,27 @@ static void verdict_say_native(struct verdict *verdict, uint64_t bytes)
                 verdict->view->heap ? "" : " as far as can be told: its objects can't be read");
 }
 
+/* The types that pin most of them: not those that happen to be in one, too. */
 static void verdict_say_pins(struct verdict *verdict)
 {
     const struct mem_account *account = verdict->account;
+    const struct mem_pin *pins = account->pins;
     char size[24], count[32];
-    uint64_t objects = 0;
+    size_t said = 0;
 
-    for (size_t i = 0; i < account->pin_count; i++)
-        objects += account->pins[i].objects;
-    verdict_say(verdict, "%" PRIu64 " of its %zu arenas (%s) are nearly empty and pinned by %s objects:", account->sparse_arenas,
-                account->arenas.count, cli_format_size(size, sizeof(size), account->sparse_resident),
-                cli_format_count(count, sizeof(count), objects));
-    for (size_t i = 0; i < account->pin_count && i < VERDICT_PINS; i++)
-        verdict_say(verdict, "%s %s %s in %" PRIu64, i ? "," : "",
-                    cli_format_count(count, sizeof(count), account->pins[i].objects), account->pins[i].type,
-                    account->pins[i].arenas);
-    verdict_say(verdict, account->pin_count > VERDICT_PINS ? ", and others." : ".");
+    verdict_say(verdict, "%" PRIu64 " of its %zu arenas (%s) are nearly empty, and pinned by", account->sparse_arenas,
+                account->arenas.count, cli_format_size(size, sizeof(size), account->sparse_resident));
+    for (size_t i = 0; i < account->pin_count && said < VERDICT_PINS; i++) {
+        if (pins[i].arenas < (pins[0].arenas + VERDICT_PART - 1) / VERDICT_PART)
+            continue;
+        verdict_say(verdict, "%s %s %s in %" PRIu64 " of them", said ? "," : "",
+                    cli_format_count(count, sizeof(count), pins[i].objects), pins[i].type, pins[i].arenas);
+        said++;
+    }
+    verdict_say(verdict, said ? "." : " what is no object.");
+    if (said && pins[0].alone)
+        verdict_say(verdict, " Without the %s, %" PRIu64 " arena%s would go back to the system.", pins[0].type, pins[0].alone,
+                    pins[0].alone == 1 ? "" : "s");
 }
 
 static void verdict_say_python_free(struct verdict *verdict, uint64_t bytes)
