@@ -3,9 +3,11 @@
  * mem: where a process's memory goes, to the last page of its RSS, and what that says. Read from outside; with --trim
  * one function runs in it, malloc_trim(0).
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "attach/scope.h"
 #include "cli/mem_account.h"
@@ -354,6 +356,8 @@ static struct error *mem_check_file(const struct cli_options *options)
 {
     if (!heap_view_is_file(options))
         return NULL;
+    if (access(options->words[0], F_OK) < 0)
+        return error_create_errno(ERROR_USAGE, errno, "can't open %s", options->words[0]);
     return error_create(ERROR_USAGE, "of the objects in a snapshot: safepoint heap FILE",
                         "%s is a file, and has a process's objects, not its memory", options->words[0]);
 }

@@ -188,9 +188,9 @@ enum { SIDE_OBJECTS, SIDE_NATIVE, SIDE_PYTHON_FREE, SIDE_MALLOC_FREE, SIDE_ANONY
        SIDE_STACKS, SIDE_UNREAD, SIDES };
 
 /* What of the objects is not accounted for yet and can be in `bytes`. */
-static uint64_t verdict_take(const uint64_t *objects, uint64_t *live, uint64_t bytes)
+static uint64_t verdict_take(uint64_t objects, uint64_t *live, uint64_t bytes)
 {
-    uint64_t taken = *objects > *live ? *objects - *live : 0;
+    uint64_t taken = objects > *live ? objects - *live : 0;
 
     taken = taken < bytes ? taken : bytes;
     *live += taken;
@@ -205,11 +205,9 @@ static void verdict_weigh(const struct mem_account *account, const struct heap_v
     uint64_t objects = view->heap ? heap_get_report(view->heap)->bytes : 0;
     uint64_t anonymous = resident[MEM_ANONYMOUS], unread = resident[MEM_MALLOC_UNREAD];
 
-    /* Where malloc can't be read, what objects have of it lies in what is nobody's. */
-    if (strcmp(account->allocator, "glibc") != 0 && objects > live) {
-        anonymous -= verdict_take(&objects, &live, anonymous);
-        unread -= verdict_take(&objects, &live, unread);
-    }
+    /* What objects have of an allocator that can't be read lies in what is nobody's. */
+    anonymous -= verdict_take(objects, &live, anonymous);
+    unread -= verdict_take(objects, &live, unread);
     objects = objects < live ? objects : live;
     sides[SIDE_OBJECTS] = (struct verdict_side){objects, verdict_say_objects};
     sides[SIDE_NATIVE] = (struct verdict_side){live - objects, verdict_say_native};

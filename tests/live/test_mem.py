@@ -2,12 +2,14 @@
 """mem: where the RSS goes, compared with what the kernel, CPython and glibc say of it inside the target."""
 import glob
 import os
+import random
 import re
 import tempfile
 import time
 
 import pytest
 
+import killing
 from conftest import PATIENCE, found, safepoint, target_running, until_it_waits
 
 PARTS = ["pymalloc_live", "pymalloc_free_blocks", "pymalloc_free_pools", "pymalloc_overhead", "malloc_live", "malloc_mapped",
@@ -219,6 +221,27 @@ def test_trim_of_a_busy_thread(sample_python):
         result = mem(target, "--trim")
         assert sum(result["parts"].values()) == result["resident_bytes"]
         assert result["trim"]["thread"] == target.pid and time.monotonic() < end
+
+
+def test_trim_without_a_safe_point(sample_python):
+    """Nothing is called, and that is said; where the memory goes can be told all the same."""
+    with target_running(sample_python, "stuck") as target:
+        answer = safepoint("mem", "--trim", "--json", "--no-pause", "--timeout", "400ms", target.pid).expect(6)
+        assert "malloc_trim() was not called" in answer.error["message"]
+        result = mem(target, "--no-pause")
+        assert sum(result["parts"].values()) == result["resident_bytes"]
+
+
+def test_killed_while_it_trims(sample_python):
+    """Whenever it is killed, the call is made to its end or not at all, and the target computes as ever."""
+    chance = random.Random(7)
+    with target_running(sample_python, "busy") as target:
+        whole = safepoint("mem", "--trim", "-q", target.pid).expect(0).seconds
+        killed = sum(killing.shoot(["mem", "--trim", "-q", str(target.pid)], chance.uniform(0.3, 1.05) * whole)
+                     for _ in range(12))
+        assert killed >= 4
+        safepoint("mem", "--trim", "-q", target.pid).expect(0)
+        assert safepoint("exec", "-e", "6 * 7", target.pid).expect(0).text.strip() == "42"
 
 
 def test_without_pymalloc(sample_python):
