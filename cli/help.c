@@ -7,7 +7,7 @@
 
 const struct cli_command *const cli_commands[] = {
     &cli_command_ps,    &cli_command_info, &cli_command_doctor,  &cli_command_exec, &cli_command_stats,
-    &cli_command_heap,  &cli_command_snapshot, &cli_command_console, &cli_command_help, NULL,
+    &cli_command_heap,  &cli_command_mem, &cli_command_snapshot, &cli_command_console, &cli_command_help, NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name)
@@ -61,9 +61,17 @@ static const char help_heap_options[] =
     "  --match PATTERN       only rows whose name fits, as 'app.*'\n"
     "  -n NUMBER             so many rows\n";
 
+static const char help_trim_options[] =
+    "  --trim                have it give back what its malloc keeps free: malloc_trim(0) runs in it\n";
+
 static const char help_statuses[] =
     "0 done, 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
     "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a snapshot is damaged,\n130 interrupted.\n";
+
+static const char *help_runs_code(const struct cli_command *command)
+{
+    return command->runs_code ? "yes" : command->takes & CLI_TAKES_TRIM ? "only with --trim" : "no";
+}
 
 static void help_print_common(void)
 {
@@ -75,7 +83,8 @@ static void help_print_options(const struct cli_command *command)
     fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
             command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
             command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
-    fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_VALUES ? help_values_options : "",
+    fprintf(cli_output, "%s%s%s%s", command->takes & CLI_TAKES_TRIM ? help_trim_options : "",
+            command->takes & CLI_TAKES_VALUES ? help_values_options : "",
             command->takes & CLI_TAKES_FREEZE ? help_freeze_options : "",
             command->takes & CLI_TAKES_WAIT ? help_wait_options : "");
 }
@@ -85,7 +94,7 @@ static void help_print_command(const struct cli_command *command)
     fprintf(cli_output, "safepoint %s %s\n\n%s.\n", command->name, command->synopsis, command->summary);
     if (command->description)
         fprintf(cli_output, "\n%s\n", command->description);
-    fprintf(cli_output, "\nRuns code in the target: %s.\n", command->runs_code ? "yes" : "no");
+    fprintf(cli_output, "\nRuns code in the target: %s.\n", help_runs_code(command));
     if (command->takes)
         help_print_options(command);
     help_print_common();
@@ -155,7 +164,7 @@ static void help_print_man(void)
         help_print_roff(command->summary);
         if (command->description)
             help_print_roff(command->description);
-        fprintf(cli_output, ".br\nRuns code in the target: %s.\n.br\nExample: ", command->runs_code ? "yes" : "no");
+        fprintf(cli_output, ".br\nRuns code in the target: %s.\n.br\nExample: ", help_runs_code(command));
         help_print_roff(command->example);
     }
     fputs(".SH OPTIONS\n.nf\n", cli_output);
@@ -163,6 +172,7 @@ static void help_print_man(void)
     help_print_roff(help_request_options);
     help_print_roff(help_wait_options);
     help_print_roff(help_heap_options);
+    help_print_roff(help_trim_options);
     help_print_roff(help_values_options);
     help_print_roff(help_freeze_options);
     help_print_roff(help_common_options);
@@ -179,7 +189,7 @@ static void help_print_completion(void)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
           "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread --interp\n"
-          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values' -- \"$word\")) ;;\n"
+          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values --trim' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"

@@ -211,3 +211,18 @@ void session_thaw(struct session *session, const struct cli_options *options, st
         cli_note(options, "%s", error_message(left));
     error_destroy(left);
 }
+
+struct error *session_trim(struct session *session, const struct cli_options *options, struct trim *trim)
+{
+    const struct trim_options how = {
+        .timeout_ms = options->timeout_ms < INT_MAX ? (int)options->timeout_ms : INT_MAX,
+        .wake = options->wake,
+        .cancelled = cli_signals_pending,
+    };
+    struct error *error = session_hold(session, options);
+
+    if (!error)
+        error = trim_run(trim, &session->target, &how);
+    process_unlock(&session->process);
+    return session_explain_error(&session->process, error);
+}
