@@ -18,7 +18,7 @@
 enum cli_color { CLI_COLOR_AUTO, CLI_COLOR_ALWAYS, CLI_COLOR_NEVER };
 enum cli_channel { CLI_CHANNEL_AUTO, CLI_CHANNEL_PASSED, CLI_CHANNEL_DIRECTORY };
 
-enum cli_heap_by { CLI_HEAP_BY_TYPE, CLI_HEAP_BY_MODULE, CLI_HEAP_BY_SIZE, CLI_HEAP_BY_GENERATION };
+enum cli_heap_by { CLI_HEAP_BY_TYPE, CLI_HEAP_BY_MODULE, CLI_HEAP_BY_SIZE, CLI_HEAP_BY_GENERATION, CLI_HEAP_BY_ROOT };
 enum cli_heap_sort { CLI_HEAP_SORT_BYTES, CLI_HEAP_SORT_COUNT, CLI_HEAP_SORT_REFS, CLI_HEAP_SORT_NAME };
 
 /* What was asked on the command line. */
@@ -36,6 +36,7 @@ struct cli_options {
     int64_t timeout_ms;
     struct {
         enum cli_heap_by by;
+        bool by_said;
         enum cli_heap_sort sort;
         const char *match;   /* a pattern for names; NULL: all */
         uint64_t min;        /* bytes that a row must have */
@@ -47,6 +48,10 @@ struct cli_options {
     } freeze;
     bool values;             /* of a snapshot: --values */
     bool trim;               /* of mem: --trim */
+    struct {
+        bool in, out;        /* one alone; neither: both */
+    } sides;                 /* of refs */
+    size_t depth;            /* --depth; 0: not said */
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -57,11 +62,14 @@ struct cli_options {
 enum {
     CLI_TAKES_REQUEST = 1, /* --thread --interp --channel */
     CLI_TAKES_CODE = 2,    /* -c -e -- ARGS */
-    CLI_TAKES_HEAP = 4,    /* --by --sort --min --match -n */
+    CLI_TAKES_HEAP = 4,    /* --by --sort --min --match */
     CLI_TAKES_WAIT = 8,    /* --timeout --wake --no-wake */
     CLI_TAKES_FREEZE = 16, /* --no-fork --no-pause --max-memory */
     CLI_TAKES_TRIM = 256,  /* --trim */
     CLI_TAKES_VALUES = 32, /* --values; and -o is a file of its own, not of the answer */
+    CLI_TAKES_ROWS = 1024, /* -n */
+    CLI_TAKES_SIDES = 1 << 21, /* --in --out */
+    CLI_TAKES_DEPTH = 1 << 22, /* --depth */
 };
 
 struct cli_command {
@@ -75,6 +83,7 @@ struct cli_command {
 
 extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
     cli_command_console, cli_command_doctor, cli_command_heap, cli_command_mem, cli_command_snapshot, cli_command_help;
+extern const struct cli_command cli_command_why, cli_command_refs, cli_command_retained;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];
