@@ -10,12 +10,15 @@
 #include "cli/snapshot.h"
 #include "cli/table.h"
 #include "cli/threads.h"
+#include "runtime/gc.h"
 
 struct info {
     struct session *session;
     struct thread_rows rows;
     const struct thread_row **threads; /* each thread once, by the row that tells most; owned */
     size_t count;
+    struct gc_state *collectors; /* NULL: can't be read */
+    size_t collector_count;
     bool gil_known, gil_held;
     bool remote_known, remote_enabled; /* known: this version has the switch */
     uint64_t rss, peak;
@@ -72,6 +75,14 @@ static void info_read_gil(struct info *info)
     error_destroy(error);
 }
 
+static void info_read_collectors(struct info *info)
+{
+    const struct runtime *runtime = &info->session->runtime;
+
+    if (runtime->initialized && !runtime->finalizing)
+        error_destroy(gc_read(runtime, &info->collectors, &info->collector_count));
+}
+
 static void info_read_remote_debug(struct info *info)
 {
     const struct runtime *runtime = &info->session->runtime;
@@ -101,6 +112,7 @@ static struct error *info_read(struct info *info, struct session *session)
     info->command = host_command(pid);
     info->refusal = host_check_attach(pid, &session->runtime);
     info_read_gil(info);
+    info_read_collectors(info);
     info_read_remote_debug(info);
     if ((error = thread_rows_read(&info->rows, session, false)) || (error = info_choose_rows(info)))
         return error;
@@ -111,6 +123,7 @@ static void info_deinit(struct info *info)
 {
     thread_rows_deinit(&info->rows);
     free(info->threads);
+    free(info->collectors);
     free(info->container);
     free(info->executable);
     free(info->command);
@@ -151,6 +164,60 @@ static void info_print_gil(const struct info *info)
     info_print_field("GIL", text);
 }
 
+/* How many threads wait for this (THREAD_RUNS: how many run). */
+static size_t info_count_waiting(const struct info *info, enum thread_wait wait)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < info->count; i++) {
+        const struct thread_row *row = info->threads[i];
+        count += row->state && row->wait == wait && (wait != THREAD_RUNS || row->activity->state == 'R');
+    }
+    return count;
+}
+
+static const struct {
+    enum thread_wait wait;
+    const char *word, *words;
+    const char *name; /* in JSON */
+} info_doings[] = {
+    {THREAD_RUNS, "runs", "run", "running"},
+    {THREAD_WAITS_GIL, "waits for the GIL", "wait for the GIL", "gil"},
+    {THREAD_WAITS_LOCK, "waits for a lock", "wait for a lock", "lock"},
+    {THREAD_WAITS_CALL, "is blocked in a call", "are blocked in a call", "call"},
+    {THREAD_WAITS_WORK, "is idle", "are idle", "work"},
+};
+
+/* The first line to look at: "1 thread runs, 2 wait for a lock, 8 are idle". */
+static void info_print_doing(const struct info *info)
+{
+    char text[256] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < sizeof(info_doings) / sizeof(info_doings[0]); i++) {
+        size_t count = info_count_waiting(info, info_doings[i].wait);
+
+        if (count)
+            used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%zu %s%s", used ? ", " : "", count,
+                                     used ? "" : count == 1 ? "thread " : "threads ",
+                                     count == 1 ? info_doings[i].word : info_doings[i].words);
+    }
+    info_print_field("doing", used ? text : "nothing");
+}
+
+static void info_print_collector(const struct info *info)
+{
+    /* The main interpreter's: the last. */
+    const struct gc_state *state = info->collector_count ? &info->collectors[info->collector_count - 1] : NULL;
+    char text[160] = "unknown";
+
+    if (state)
+        snprintf(text, sizeof(text), "%s, %s; collections %lld, %lld, %lld by generation", state->enabled ? "on" : "off",
+                 state->collecting ? "collecting now" : "not collecting now", (long long)state->generations[0].collections,
+                 (long long)state->generations[1].collections, (long long)state->generations[2].collections);
+    info_print_field("collector", text);
+}
+
 static void info_print_attach(const struct info *info)
 {
     scoped_free char *text = NULL;
@@ -181,7 +248,9 @@ static void info_print_summary(const struct info *info)
     info_print_field("RSS", text);
     snprintf(text, sizeof(text), "%ld open", info->descriptors);
     info_print_field("descriptors", info->descriptors < 0 ? "unknown" : text);
+    info_print_doing(info);
     info_print_gil(info);
+    info_print_collector(info);
     info_print_field("remote debugging", runtime->layout.interpreter.config_remote_debug == OFF_NONE
                                              ? "not in this version (3.14 and later have the switch)"
                                          : !info->remote_known ? "unknown" : info->remote_enabled ? "on" : "off");
@@ -265,6 +334,31 @@ static void info_json_gil(struct json *json, const struct info *info)
     json_end_object(json);
 }
 
+static void info_json_doing(struct json *json, const struct info *info)
+{
+    json_begin_object(json, "doing");
+    for (size_t i = 0; i < sizeof(info_doings) / sizeof(info_doings[0]); i++)
+        json_unsigned(json, info_doings[i].name, info_count_waiting(info, info_doings[i].wait));
+    json_end_object(json);
+}
+
+static void info_json_collector(struct json *json, const struct info *info)
+{
+    if (!info->collector_count) {
+        json_null(json, "collector");
+        return;
+    }
+    const struct gc_state *state = &info->collectors[info->collector_count - 1];
+    json_begin_object(json, "collector");
+    json_boolean(json, "enabled", state->enabled);
+    json_boolean(json, "collecting", state->collecting);
+    json_begin_array(json, "collections");
+    for (size_t i = 0; i < GC_GENERATIONS; i++)
+        json_integer(json, NULL, state->generations[i].collections);
+    json_end_array(json);
+    json_end_object(json);
+}
+
 static void info_print_json(struct json *json, const struct info *info)
 {
     const struct runtime *runtime = &info->session->runtime;
@@ -283,7 +377,9 @@ static void info_print_json(struct json *json, const struct info *info)
         json_null(json, "descriptors");
     else
         json_integer(json, "descriptors", info->descriptors);
+    info_json_doing(json, info);
     info_json_gil(json, info);
+    info_json_collector(json, info);
     if (info->remote_known)
         json_boolean(json, "remote_debug", info->remote_enabled);
     else
