@@ -106,6 +106,10 @@ $(BUILD)/heap/%: tests/heap/%.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 $(BUILD)/freeze: tests/freeze/freeze.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
 
+# Stacks read again and again, for the live tests.
+$(BUILD)/stack-reads: tests/stack/reads.c $(LIBRARY_OBJECTS) $(BUILD)/flags
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
+
 # All that a snapshot has, for the live tests.
 $(BUILD)/snapshot-dump: tests/snapshot/dump.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
@@ -116,7 +120,7 @@ objects: $(OBJECTS)
 
 ## check: unit tests, then live tests on every Python found (makes build/sid first)
 .PHONY: check
-check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/freeze $(BUILD)/snapshot-dump $(BUILD)/heap/compare $(BUILD)/heap/torn unit sid faults
+check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/freeze $(BUILD)/snapshot-dump $(BUILD)/stack-reads $(BUILD)/heap/compare $(BUILD)/heap/torn unit sid faults
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/heap -m 'not long' -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 

@@ -45,8 +45,11 @@ static struct error *read_stacks(struct thread_rows *rows, bool held)
 
     if (!seen)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the threads");
-    for (size_t i = 0; i < rows->state_count; i++)
-        seen[i] = find_activity(rows, rows->states[i].tid);
+    for (size_t i = 0; i < rows->state_count; i++) {
+        /* Up to 3.12 the state of another interpreter names the thread that made it, not the one that is in it. */
+        bool sure = !rows->states[i].interpreter_id || rows->stacks.view.runtime.layout.minor > 12;
+        seen[i] = sure ? find_activity(rows, rows->states[i].tid) : NULL;
+    }
     return stacks_read(&rows->stacks, rows->states, held ? NULL : seen, rows->state_count);
 }
 
