@@ -114,7 +114,8 @@ static struct error *info_read(struct info *info, struct session *session)
     info_read_gil(info);
     info_read_collectors(info);
     info_read_remote_debug(info);
-    if ((error = thread_rows_read(&info->rows, session, false)) || (error = info_choose_rows(info)))
+    const struct thread_request request = {0};
+    if ((error = thread_rows_read(&info->rows, session, &request)) || (error = info_choose_rows(info)))
         return error;
     return process_check(&session->process);
 }

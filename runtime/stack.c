@@ -255,14 +255,33 @@ void stacks_deinit(struct stacks *stacks)
     view_deinit(&stacks->view);
 }
 
-struct error *stacks_read(struct stacks *stacks, const struct thread_state *threads, struct activity *const *activities,
-                          size_t count)
+struct error *stacks_prepare(struct stacks *stacks, size_t count)
 {
     stacks_clear(stacks);
     pages_forget(&stacks->view.pages);
     if (!(stacks->items = calloc(count + 1, sizeof(*stacks->items))))
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the stacks");
     stacks->count = count;
+    return NULL;
+}
+
+void stacks_read_held(struct stacks *stacks, size_t index, const struct thread_state *thread)
+{
+    struct stack *stack = &stacks->items[index];
+
+    pages_forget(&stacks->view.pages);
+    stack_clear(stack);
+    stack->error = stack_read_once(stacks, stack, thread->address);
+    stack->steady = true;
+}
+
+struct error *stacks_read(struct stacks *stacks, const struct thread_state *threads, struct activity *const *activities,
+                          size_t count)
+{
+    struct error *error = stacks_prepare(stacks, count);
+
+    if (error)
+        return error;
     for (size_t i = 0; i < count; i++)
         stacks->items[i].error = stack_read_once(stacks, &stacks->items[i], threads[i].address);
     for (size_t i = 0; i < count; i++) {

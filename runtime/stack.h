@@ -38,6 +38,7 @@ struct stacks {
     size_t count;
 };
 
+/* Empty; end them with stacks_deinit(). The runtime must outlive them. */
 void stacks_init(struct stacks *stacks, const struct runtime *runtime);
 void stacks_deinit(struct stacks *stacks);
 
@@ -47,5 +48,10 @@ void stacks_deinit(struct stacks *stacks);
  */
 struct error *stacks_read(struct stacks *stacks, const struct thread_state *threads, struct activity *const *activities,
                           size_t count) __attribute__((warn_unused_result));
+
+/* The same in its parts, for threads that are held one after another: empty stacks for so many, and the stack of a
+ * thread state whose thread is held now. */
+struct error *stacks_prepare(struct stacks *stacks, size_t count) __attribute__((warn_unused_result));
+void stacks_read_held(struct stacks *stacks, size_t index, const struct thread_state *thread);
 
 #endif
