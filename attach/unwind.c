@@ -10,6 +10,7 @@
 #include "attach/scope.h"
 
 #define STACK_MAX  (8u << 20)
+#define PIECE_FIRST (16u << 10)
 #define FRAMES_MAX 65536
 #define VDSO_MAX   (64u << 10)
 
@@ -217,6 +218,40 @@ void unwinder_destroy(struct unwinder *unwinder)
 
 /* --------------------------------------------------------------------- the copy */
 
+/* Where the stack that holds `top` may end. The C library keeps a thread's descriptor at the end of its stack; the
+ * mapping can go on, with the next thread's. */
+static uint64_t find_stack_end(const struct unwinder *unwinder, const struct arch_state *state, uint64_t top)
+{
+    const struct map *map = maps_find(unwinder->maps, address_of(top));
+    uint64_t descriptor = arch_native.thread_pointer(state);
+    /* A thread that is newer than the maps has a descriptor too. */
+    uint64_t end = map ? map->end.value : descriptor;
+
+    if (descriptor > top && descriptor < end)
+        end = descriptor;
+    return end > top && end - top < STACK_MAX ? end : top + STACK_MAX;
+}
+
+/* Copies from copy->start on as far as there is memory. */
+static struct error *copy_stack(const struct unwinder *unwinder, uint64_t end, struct unwind_copy *copy)
+{
+    for (size_t piece = PIECE_FIRST; copy->start + copy->size < end; piece *= 2) {
+        uint64_t left = end - copy->start - copy->size;
+        size_t size = left < piece ? (size_t)left : piece;
+        unsigned char *larger = realloc(copy->bytes, copy->size + size);
+        if (!larger)
+            return error_create(ERROR_SYSTEM, NULL, "out of memory for a thread's stack");
+        copy->bytes = larger;
+        struct error *error = memory_read(&unwinder->process->memory, address_of(copy->start + copy->size),
+                                          copy->bytes + copy->size, size);
+        error_destroy(error);
+        if (error)
+            return NULL;
+        copy->size += size;
+    }
+    return NULL;
+}
+
 struct error *unwinder_copy(const struct unwinder *unwinder, pid_t tid, struct unwind_copy *copy)
 {
     struct arch_state state;
@@ -227,20 +262,8 @@ struct error *unwinder_copy(const struct unwinder *unwinder, pid_t tid, struct u
         return error;
     copy->counter = arch_native.instruction_pointer(&state);
     copy->register_count = arch_native.number_registers(&state, copy->registers);
-    uint64_t top = arch_native.stack_pointer(&state) - arch_native.red_zone;
-    const struct map *map = maps_find(unwinder->maps, address_of(top));
-    if (!map) /* of a thread that is newer than the maps: word by word, then */
-        return NULL;
-    uint64_t size = map->end.value - top < STACK_MAX ? map->end.value - top : STACK_MAX;
-    if (!(copy->bytes = malloc(size)))
-        return error_create(ERROR_SYSTEM, NULL, "out of memory for a thread's stack");
-    if ((error = memory_read(&unwinder->process->memory, address_of(top), copy->bytes, size))) {
-        unwind_copy_deinit(copy);
-        return error;
-    }
-    copy->start = top;
-    copy->size = size;
-    return NULL;
+    copy->start = arch_native.stack_pointer(&state) - arch_native.red_zone;
+    return copy_stack(unwinder, find_stack_end(unwinder, &state, copy->start), copy);
 }
 
 void unwind_copy_deinit(struct unwind_copy *copy)
@@ -296,6 +319,8 @@ static int take_frame(Dwfl_Frame *state, void *context)
         return DWARF_CB_ABORT;
     }
     frame->address = counter;
+    if (dwfl_frame_reg(state, arch_native.dwarf_stack_pointer, &frame->stack) != 0)
+        frame->stack = 0;
     /* A return address may be the next function's first. */
     name_frame(walk->unwinder->dwfl, frame, counter - (exact ? 0 : 1));
     return DWARF_CB_OK;

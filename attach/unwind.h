@@ -24,6 +24,7 @@ struct unwind_copy {
 
 struct unwind_frame {
     uint64_t address;
+    uint64_t stack;  /* its stack pointer: what it keeps on the stack lies from here to that of the next; 0 unknown */
     char *function;  /* the nearest symbol before; NULL where the file has none */
     uint64_t offset; /* from the symbol, or from the start of the file */
     char *object;    /* the file's last name; NULL: in no file */

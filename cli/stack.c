@@ -159,6 +159,19 @@ struct stack_merge {
     void (*native)(void *context, const struct unwind_frame *frame);
 };
 
+/* Did this frame of C's run the Python frames from `next` on: is it their call of the eval loop? By where that keeps
+ * the last of them, or where that isn't known by its name. */
+static bool stack_is_loop(const struct thread_native *native, size_t index, const struct stack *stack, size_t next)
+{
+    const struct unwind_frame *frame = &native->frames[index];
+
+    while (next + 1 < stack->count && !stack->frames[next].entry)
+        next++;
+    if (next == stack->count || !stack->frames[next].loop.value || !frame->stack || index + 1 == native->count)
+        return next < stack->count && thread_native_is_loop(frame);
+    return stack->frames[next].loop.value >= frame->stack && stack->frames[next].loop.value < frame[1].stack;
+}
+
 /* The frames that one call of the eval loop ran. */
 static size_t stack_tell_loop(const struct stack_merge *merge, const struct stack *stack, size_t next)
 {
@@ -185,7 +198,7 @@ static void stack_merge(const struct stack_merge *merge, const struct thread_row
             next = 0;
         }
         bool more = inner < end && inner->activity == row->activity && inner->stack;
-        if (more && thread_native_is_loop(frame))
+        if (more && stack_is_loop(row->native, i, inner->stack, next))
             next = stack_tell_loop(merge, inner->stack, next);
         else
             merge->native(merge->context, frame);

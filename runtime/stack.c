@@ -58,7 +58,7 @@ static struct error *chain_read(struct chain *chain, const struct runtime *runti
     chain->count = 0;
     chain->cut = false;
     while (!error && at.value) {
-        struct frame frame;
+        struct frame frame, *inner = chain->count ? &chain->frames[chain->count - 1] : NULL;
 
         if (chain->count == FRAMES_MAX) {
             chain->cut = true;
@@ -72,8 +72,9 @@ static struct error *chain_read(struct chain *chain, const struct runtime *runti
             error = chain_add(chain, &frame);
         } else if (++shims == SHIM_MAX) {
             return torn_chain("it doesn't end");
-        } else if (chain->count) {
-            chain->frames[chain->count - 1].entry = true;
+        } else if (inner && !inner->entry) {
+            inner->entry = true;
+            inner->loop = frame.at;
         }
     }
     return error;
@@ -176,6 +177,7 @@ static struct error *stack_take(struct stacks *stacks, struct stack *stack, cons
             return error;
         frame->at = frames[i].at;
         frame->entry = frames[i].entry;
+        frame->loop = frames[i].loop;
         frame->line = code_find_line(runtime, frame->code, frames[i].instruction);
         stack->count++;
     }

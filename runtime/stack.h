@@ -20,6 +20,7 @@ struct stack_frame {
     const struct code *code; /* owned by the stacks */
     int line;                /* 0 unknown */
     bool entry;              /* the next outer frame, if any, is in another call of the eval loop */
+    struct address loop;     /* of an entry: on the C stack, within the frame of that loop; ADDRESS_NULL unknown */
 };
 
 struct stack {

@@ -193,6 +193,7 @@ const struct arch arch_native = {
     .instruction_pointer = arm_instruction_pointer,
     .thread_pointer = arm_thread_pointer,
     .number_registers = arm_number_registers,
+    .dwarf_stack_pointer = ARM_SP,
     .follows_call = arm_follows_call,
     .blocked = arm_blocked,
     .frame_skew = 0,

@@ -356,6 +356,7 @@ const struct arch arch_native = {
     .instruction_pointer = x86_instruction_pointer,
     .thread_pointer = x86_thread_pointer,
     .number_registers = x86_number_registers,
+    .dwarf_stack_pointer = 7,
     .follows_call = x86_follows_call,
     .blocked = x86_blocked,
     .frame_skew = 8,

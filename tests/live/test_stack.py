@@ -143,6 +143,56 @@ def test_states(python):
             target.do("STOP.append(1); LOCK.release(); [w.join() for w in WORKERS] and None")
 
 
+# ---------------------------------------------------------------- C's frames
+
+
+def test_native(python, cases):
+    """Python's frames stay what they are; C's stand where they were called."""
+    target, told, _ = cases
+    until_it_waits(target.pid)
+    threads = {str(thread["tid"]): thread for thread in read(target, "--native")}
+    for tid, (name, frames) in told.items():
+        thread = threads[tid]
+        assert thread["native_error"] is None, thread
+        own = [[frame["function"], frame["file"], frame["line"]] for frame in thread["frames"] if frame["kind"] == "python"]
+        assert own == frames, (python.id, name)
+        kinds = [frame["kind"] for frame in thread["frames"]]
+        first, last = thread["frames"][0], thread["frames"][-1]
+        assert first["object"].startswith("libc") and int(first["address"], 16)
+        assert kinds[0] == kinds[-1] == "native" and last["object"].startswith("libc")
+        assert [frame for frame in thread["frames"][:kinds.index("python")] if "read" in (frame["function"] or "")]
+        assert not [frame for frame in thread["frames"] if (frame["function"] or "").startswith("_PyEval_EvalFrameDefault")]
+    assert target.tracer() == 0 and target.ask("MARK") == "the target's own"
+
+
+def between(thread, inner, outer):
+    """C's functions between two of Python's."""
+    names = [frame["function"] and frame["function"].split(".")[-1] for frame in thread["frames"]]
+    start, end = names.index(inner), names.index(outer)
+    assert start < end
+    return [frame for frame in thread["frames"][start + 1:end]], names
+
+
+def test_native_calls_back(python, cases):
+    """ctypes calls qsort, which calls back into Python: C's function is between them."""
+    target, told, _ = cases
+    tid = [tid for tid, (name, _) in told.items() if name == "qsort"][0]
+    thread = read(target, "--native", "--thread", tid)[0]
+    frames, names = between(thread, "compare", "in_qsort")
+    assert [frame for frame in frames if frame["kind"] == "native" and "qsort" in (frame["function"] or "")], names
+    text = safepoint("stack", target.pid, "--native", "--thread", tid).expect(0).text
+    assert re.search(r"C qsort\w*\+0x[0-9a-f]+  \(libc", text), text
+
+
+def test_native_all_stopped(python, cases):
+    target, told, _ = cases
+    threads = {str(thread["tid"]): thread for thread in read(target, "--native", "--stop")}
+    for tid, (name, frames) in told.items():
+        own = [[frame["function"], frame["file"], frame["line"]] for frame in threads[tid]["frames"] if frame["kind"] == "python"]
+        assert own == frames and len(threads[tid]["frames"]) > len(frames), name
+    assert target.tracer() == 0
+
+
 # ---------------------------------------------------------------- variables
 
 EXPECTED = {
