@@ -51,8 +51,9 @@ static struct error *chain_add(struct chain *chain, const struct frame *frame)
 
 static struct error *chain_read(struct chain *chain, const struct runtime *runtime, struct address thread)
 {
-    struct address at;
+    struct address at, mark = ADDRESS_NULL; /* of a frame passed: none comes twice (Brent's way) */
     unsigned shims = 0;
+    size_t passed = 0, power = 1;
     struct error *error = frames_find_first(runtime, thread, &at);
 
     chain->count = 0;
@@ -63,6 +64,12 @@ static struct error *chain_read(struct chain *chain, const struct runtime *runti
         if (chain->count == FRAMES_MAX) {
             chain->cut = true;
             return NULL;
+        }
+        if (at.value == mark.value)
+            return torn_chain("it leads back to itself");
+        if (++passed == power) {
+            mark = at;
+            power *= 2;
         }
         if ((error = frames_read(runtime, at, &frame)))
             return error;
