@@ -99,12 +99,11 @@ static void stack_json_variable(void *context, const char *name, struct address 
 
 static void stack_print_head(const struct thread_row *row)
 {
-    char doing[96], since[32] = "";
+    char doing[96], since[32];
     scoped_free char *name = cli_escape_line(row->name ? row->name : "");
     scoped_free char *kernel = cli_escape_line(row->activity->name);
 
-    if (row->blocked_ns >= 0 && row->wait != THREAD_RUNS)
-        cli_format_duration(since, sizeof(since), (double)row->blocked_ns / 1e9);
+    thread_row_since(row, since, sizeof(since));
     fprintf(cli_output, "thread %d", row->activity->tid);
     if (name && *name)
         fprintf(cli_output, " \"%s\"", name);

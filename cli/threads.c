@@ -387,6 +387,17 @@ const char *thread_row_describe(const struct thread_row *row, char *text, size_t
     return text;
 }
 
+const char *thread_row_since(const struct thread_row *row, char *text, size_t room)
+{
+    text[0] = '\0';
+    if (row->wait == THREAD_RUNS || row->blocked_ns < 0)
+        return text;
+    if (row->blocked_ns >= 1000000000)
+        return cli_format_duration(text, room, (double)row->blocked_ns / 1e9);
+    snprintf(text, room, "%lld ms", (long long)(row->blocked_ns / 1000000));
+    return text;
+}
+
 void thread_row_json(struct json *json, const struct thread_row *row)
 {
     bool blocked = row->wait != THREAD_RUNS;

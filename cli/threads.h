@@ -75,6 +75,9 @@ bool thread_native_is_loop(const struct unwind_frame *frame);
 /* "running", "waits for the GIL", "idle in epoll_wait", "blocked in read"; returns it. */
 const char *thread_row_describe(const struct thread_row *row, char *text, size_t room);
 
+/* For how long it has waited: "120 ms", "3.2 s"; "" where it isn't known, or it runs. Returns it. */
+const char *thread_row_since(const struct thread_row *row, char *text, size_t room);
+
 /* The word of JSON: running, blocked, stopped, traced, ended. */
 const char *thread_row_state(const struct thread_row *row);
 /* And what it waits for: gil, lock, work, call; NULL. */
