@@ -46,12 +46,16 @@ struct cli_options {
         bool no_fork, no_pause;
         uint64_t max_memory; /* bytes that we may take; 0: no bound */
     } freeze;
-    bool values;             /* of a snapshot: --values */
     bool trim;               /* of mem: --trim */
     struct {
         bool in, out;        /* one alone; neither: both */
     } sides;                 /* of refs */
     size_t depth;            /* --depth; 0: not said */
+    bool values;             /* what strings and numbers hold: --values */
+    struct {
+        bool locals, native, hold; /* hold: --stop */
+        bool one;                  /* --thread was said */
+    } stack;
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -60,16 +64,19 @@ struct cli_options {
 
 /* Which options a command takes, besides those that all take. */
 enum {
-    CLI_TAKES_REQUEST = 1, /* --thread --interp --channel */
-    CLI_TAKES_CODE = 2,    /* -c -e -- ARGS */
-    CLI_TAKES_HEAP = 4,    /* --by --sort --min --match */
-    CLI_TAKES_WAIT = 8,    /* --timeout --wake --no-wake */
-    CLI_TAKES_FREEZE = 16, /* --no-fork --no-pause --max-memory */
-    CLI_TAKES_TRIM = 256,  /* --trim */
-    CLI_TAKES_VALUES = 32, /* --values; and -o is a file of its own, not of the answer */
-    CLI_TAKES_ROWS = 1024, /* -n */
-    CLI_TAKES_SIDES = 1 << 21, /* --in --out */
-    CLI_TAKES_DEPTH = 1 << 22, /* --depth */
+    CLI_TAKES_REQUEST = 1 << 0, /* --interp --channel, and of --thread all its words */
+    CLI_TAKES_CODE = 1 << 1,    /* -c -e -- ARGS */
+    CLI_TAKES_HEAP = 1 << 2,    /* --by --sort --min --match */
+    CLI_TAKES_WAIT = 1 << 3,    /* --timeout --wake --no-wake */
+    CLI_TAKES_FREEZE = 1 << 4,  /* --no-fork --no-pause --max-memory */
+    CLI_TAKES_VALUES = 1 << 5,  /* --values */
+    CLI_TAKES_TRIM = 1 << 6,    /* --trim */
+    CLI_TAKES_ROWS = 1 << 7,    /* -n */
+    CLI_TAKES_SIDES = 1 << 8,   /* --in --out */
+    CLI_TAKES_DEPTH = 1 << 9,   /* --depth */
+    CLI_TAKES_STACK = 1 << 10,  /* --locals --native --stop */
+    CLI_TAKES_THREAD = 1 << 11, /* --thread main|any|TID alone: what is shown */
+    CLI_MAKES_FILE = 1 << 12,   /* -o is a file of its own, not of the answer */
 };
 
 struct cli_command {
@@ -81,9 +88,19 @@ struct cli_command {
     struct error *(*run)(const struct cli_options *options, struct json *json);
 };
 
-extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
-    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_mem, cli_command_snapshot, cli_command_help;
-extern const struct cli_command cli_command_why, cli_command_refs, cli_command_retained;
+/* The long name of an option by its place; NULL behind the last. */
+const char *cli_option_name(size_t i);
+
+/* Options that go together: what they are called, and their help. Ended by a row of nothing. */
+struct cli_group {
+    int takes;
+    const char *names, *help;
+};
+extern const struct cli_group cli_groups[];
+
+extern const struct cli_command cli_command_ps, cli_command_info, cli_command_doctor, cli_command_exec, cli_command_stats;
+extern const struct cli_command cli_command_stack, cli_command_gc, cli_command_heap, cli_command_why, cli_command_refs, cli_command_retained;
+extern const struct cli_command cli_command_mem, cli_command_snapshot, cli_command_console, cli_command_help;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];

@@ -14,9 +14,32 @@
 
 #define MAIN_TIMEOUT_MS 10000
 
-enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
-       OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
-       OPTION_NO_FORK, OPTION_VALUES, OPTION_TRIM, OPTION_IN, OPTION_OUT, OPTION_DEPTH,
+enum {
+    OPTION_THREAD = 256,
+    OPTION_INTERP,
+    OPTION_TIMEOUT,
+    OPTION_NO_WAKE,
+    OPTION_WAKE,
+    OPTION_CHANNEL,
+    OPTION_JSON,
+    OPTION_COLOR,
+    OPTION_HELP,
+    OPTION_VERSION,
+    OPTION_BY,
+    OPTION_SORT,
+    OPTION_MIN,
+    OPTION_MATCH,
+    OPTION_MAX_MEMORY,
+    OPTION_NO_PAUSE,
+    OPTION_NO_FORK,
+    OPTION_VALUES,
+    OPTION_TRIM,
+    OPTION_IN,
+    OPTION_OUT,
+    OPTION_DEPTH,
+    OPTION_LOCALS,
+    OPTION_NATIVE,
+    OPTION_STOP,
 };
 
 static const struct option main_options[] = {
@@ -38,6 +61,9 @@ static const struct option main_options[] = {
     {"in", no_argument, NULL, OPTION_IN},
     {"out", no_argument, NULL, OPTION_OUT},
     {"depth", required_argument, NULL, OPTION_DEPTH},
+    {"locals", no_argument, NULL, OPTION_LOCALS},
+    {"native", no_argument, NULL, OPTION_NATIVE},
+    {"stop", no_argument, NULL, OPTION_STOP},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -47,6 +73,11 @@ static const struct option main_options[] = {
     {"verbose", no_argument, NULL, 'v'},
     {NULL, 0, NULL, 0},
 };
+
+const char *cli_option_name(size_t i)
+{
+    return i < sizeof(main_options) / sizeof(main_options[0]) ? main_options[i].name : NULL;
+}
 
 /* --option WORD of a few words: its index, or -1. */
 static int main_choose(const char *word, const char *const *choices)
@@ -159,6 +190,14 @@ static struct error *main_take_thread(struct cli_options *options, const char *v
                         "--thread %s is no thread", value);
 }
 
+/* Those of stack. */
+static void main_take_stack_option(struct cli_options *options, int option)
+{
+    options->stack.locals |= option == OPTION_LOCALS;
+    options->stack.native |= option == OPTION_NATIVE;
+    options->stack.hold |= option == OPTION_STOP;
+}
+
 static struct error *main_take_option(struct cli_options *options, int option, const char *value, int *seen)
 {
     static const char *const channels[] = {"auto", "passed", "directory", NULL};
@@ -169,7 +208,8 @@ static struct error *main_take_option(struct cli_options *options, int option, c
 
     switch (option) {
     case OPTION_THREAD:
-        *seen |= CLI_TAKES_REQUEST;
+        *seen |= CLI_TAKES_THREAD;
+        options->stack.one = true;
         return main_take_thread(options, value);
     case OPTION_INTERP:
         *seen |= CLI_TAKES_REQUEST;
@@ -225,6 +265,11 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_TRIM:
         *seen |= CLI_TAKES_TRIM;
         options->trim = true;
+    case OPTION_LOCALS:
+    case OPTION_NATIVE:
+    case OPTION_STOP:
+        *seen |= CLI_TAKES_STACK;
+        main_take_stack_option(options, option);
         return NULL;
     case OPTION_COLOR:
         if (!(error = main_choice("color", value, colors, &choice)))
@@ -327,21 +372,9 @@ static struct error *main_find_command(struct cli_options *options)
 /* The options of a group, as one that doesn't take them says it. */
 static const char *main_group_name(int group)
 {
-    static const struct {
-        int group;
-        const char *name;
-    } groups[] = {
-        {CLI_TAKES_HEAP, "--by, --sort, --min, --match"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
-        {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--thread, --interp, --channel"},
-        {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
-        {CLI_TAKES_TRIM, "--trim"},
-        {CLI_TAKES_ROWS, "-n"},                               {CLI_TAKES_SIDES, "--in, --out"},
-        {CLI_TAKES_DEPTH, "--depth"},
-    };
-
-    for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
-        if (group & groups[i].group)
-            return groups[i].name;
+    for (const struct cli_group *each = cli_groups; each->takes; each++) {
+        if (group & each->takes)
+            return each->names;
     }
     return "";
 }
@@ -422,7 +455,7 @@ static void main_json_end(struct json *json, const struct error *error)
 static struct error *main_open_output(const struct cli_options *options)
 {
     cli_output = stdout;
-    if (!options->output_path || (options->command->takes & CLI_TAKES_VALUES && !options->help))
+    if (!options->output_path || (options->command->takes & CLI_MAKES_FILE && !options->help))
         return NULL;
     FILE *file = fopen(options->output_path, "we");
     if (!file)
