@@ -265,6 +265,7 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_TRIM:
         *seen |= CLI_TAKES_TRIM;
         options->trim = true;
+        return NULL;
     case OPTION_LOCALS:
     case OPTION_NATIVE:
     case OPTION_STOP:
