@@ -46,6 +46,13 @@ struct cli_options {
         uint64_t max_memory; /* bytes that we may take; 0: no bound */
     } freeze;
     bool values;             /* of a snapshot: --values */
+    struct {
+        bool refs, cycles;   /* one alone; neither: both */
+        bool exit_code;      /* 1 on a finding */
+    } leaks;
+    struct {
+        int64_t for_ms, every_ms; /* 0: not said */
+    } period;
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -56,10 +63,14 @@ struct cli_options {
 enum {
     CLI_TAKES_REQUEST = 1, /* --thread --interp --channel */
     CLI_TAKES_CODE = 2,    /* -c -e -- ARGS */
-    CLI_TAKES_HEAP = 4,    /* --by --sort --min --match -n */
+    CLI_TAKES_HEAP = 4,    /* --by --sort --min --match */
     CLI_TAKES_WAIT = 8,    /* --timeout --wake --no-wake */
     CLI_TAKES_FREEZE = 16, /* --no-fork --no-pause --max-memory */
     CLI_TAKES_VALUES = 32, /* --values; and -o is a file of its own, not of the answer */
+    CLI_TAKES_ROWS = 1024, /* -n */
+    CLI_TAKES_LEAKS = 2048, /* --refs --cycles --exit-code */
+    CLI_TAKES_FOR = 4096,
+    CLI_TAKES_EVERY = 8192,
 };
 
 struct cli_command {
@@ -72,7 +83,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
-    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_help;
+    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_leaks, cli_command_help;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];
@@ -82,6 +93,9 @@ const struct cli_command *cli_find_command(const char *name);
 
 /* Standard output, or the file of -o. All answers go there. */
 extern FILE *cli_output;
+
+/* Something was found that --exit-code asks for: a run without an error ends with status 1. */
+extern bool cli_finding;
 
 /* "safepoint: TEXT" on standard error, unless -q. */
 void cli_note(const struct cli_options *options, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -310,7 +310,7 @@ const struct cli_command cli_command_heap = {
                    "refcounts without immortals. The 30 largest rows; all with -v or --json. The process is held\n"
                    "for milliseconds at its safe point, and goes on while its memory of that instant is read. FILE: a snapshot.",
     .example = "safepoint heap 4711 --match 'app.*' --sort count",
-    .takes = CLI_TAKES_HEAP | CLI_TAKES_FREEZE | CLI_TAKES_WAIT,
+    .takes = CLI_TAKES_HEAP | CLI_TAKES_ROWS | CLI_TAKES_FREEZE | CLI_TAKES_WAIT,
     .words_min = 1,
     .words_max = 1,
     .run = heap_run,

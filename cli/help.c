@@ -7,7 +7,7 @@
 
 const struct cli_command *const cli_commands[] = {
     &cli_command_ps,    &cli_command_info, &cli_command_doctor,  &cli_command_exec, &cli_command_stats,
-    &cli_command_heap,  &cli_command_snapshot, &cli_command_console, &cli_command_help, NULL,
+    &cli_command_heap,  &cli_command_snapshot, &cli_command_leaks, &cli_command_console, &cli_command_help, NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name)
@@ -58,11 +58,20 @@ static const char help_heap_options[] =
     "  --by type|module|size|generation\n"
     "  --sort bytes|count|refs|name\n"
     "  --min SIZE            only rows of at least so many bytes (64K, 10M)\n"
-    "  --match PATTERN       only rows whose name fits, as 'app.*'\n"
+    "  --match PATTERN       only rows whose name fits, as 'app.*'\n";
+
+static const char help_leaks_options[] =
+    "  --refs, --cycles      one alone\n"
+    "  --exit-code           status 1 on a finding\n";
+
+static const char help_for_options[] =
+    "  --for DURATION        look again after so long\n";
+
+static const char help_rows_options[] =
     "  -n NUMBER             so many rows\n";
 
 static const char help_statuses[] =
-    "0 done, 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
+    "0 done, 1 a finding (--exit-code), 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
     "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a snapshot is damaged,\n130 interrupted.\n";
 
 static void help_print_common(void)
@@ -75,6 +84,9 @@ static void help_print_options(const struct cli_command *command)
     fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
             command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
             command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
+    fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_LEAKS ? help_leaks_options : "",
+            command->takes & CLI_TAKES_FOR ? help_for_options : "",
+            command->takes & CLI_TAKES_ROWS ? help_rows_options : "");
     fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_VALUES ? help_values_options : "",
             command->takes & CLI_TAKES_FREEZE ? help_freeze_options : "",
             command->takes & CLI_TAKES_WAIT ? help_wait_options : "");
@@ -163,6 +175,9 @@ static void help_print_man(void)
     help_print_roff(help_request_options);
     help_print_roff(help_wait_options);
     help_print_roff(help_heap_options);
+    help_print_roff(help_leaks_options);
+    help_print_roff(help_for_options);
+    help_print_roff(help_rows_options);
     help_print_roff(help_values_options);
     help_print_roff(help_freeze_options);
     help_print_roff(help_common_options);
@@ -179,7 +194,8 @@ static void help_print_completion(void)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
           "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread --interp\n"
-          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values' -- \"$word\")) ;;\n"
+          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values\n"
+          "                --refs --cycles --exit-code --for --every' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"

@@ -13,10 +13,11 @@
 #include "cli/help.h"
 
 #define MAIN_TIMEOUT_MS 10000
+#define MAIN_FOUND      1 /* the exit status of a finding */
 
 enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
        OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
-       OPTION_NO_FORK, OPTION_VALUES };
+       OPTION_NO_FORK, OPTION_VALUES, OPTION_REFS, OPTION_CYCLES, OPTION_EXIT_CODE, OPTION_FOR, OPTION_EVERY };
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
@@ -33,6 +34,11 @@ static const struct option main_options[] = {
     {"no-pause", no_argument, NULL, OPTION_NO_PAUSE},
     {"no-fork", no_argument, NULL, OPTION_NO_FORK},
     {"values", no_argument, NULL, OPTION_VALUES},
+    {"refs", no_argument, NULL, OPTION_REFS},
+    {"cycles", no_argument, NULL, OPTION_CYCLES},
+    {"exit-code", no_argument, NULL, OPTION_EXIT_CODE},
+    {"for", required_argument, NULL, OPTION_FOR},
+    {"every", required_argument, NULL, OPTION_EVERY},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -124,6 +130,20 @@ static struct error *main_take_freeze_option(struct cli_options *options, int op
     return NULL;
 }
 
+static bool *main_leaks_flag(struct cli_options *options, int option)
+{
+    return option == OPTION_REFS     ? &options->leaks.refs
+           : option == OPTION_CYCLES ? &options->leaks.cycles
+                                     : &options->leaks.exit_code;
+}
+
+static struct error *main_take_duration(const char *option, const char *value, int64_t *milliseconds)
+{
+    if (cli_parse_duration(value, milliseconds) && *milliseconds > 0)
+        return NULL;
+    return error_create(ERROR_USAGE, "500ms, 10s, 5m", "--%s %s is no duration", option, value);
+}
+
 static struct error *main_take_thread(struct cli_options *options, const char *value)
 {
     int64_t tid = 0;
@@ -184,9 +204,23 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_SORT:
     case OPTION_MIN:
     case OPTION_MATCH:
-    case 'n':
         *seen |= CLI_TAKES_HEAP;
         return main_take_heap_option(options, option, value);
+    case 'n':
+        *seen |= CLI_TAKES_ROWS;
+        return main_take_heap_option(options, option, value);
+    case OPTION_REFS:
+    case OPTION_CYCLES:
+    case OPTION_EXIT_CODE:
+        *seen |= CLI_TAKES_LEAKS;
+        *main_leaks_flag(options, option) = true;
+        return NULL;
+    case OPTION_FOR:
+        *seen |= CLI_TAKES_FOR;
+        return main_take_duration("for", value, &options->period.for_ms);
+    case OPTION_EVERY:
+        *seen |= CLI_TAKES_EVERY;
+        return main_take_duration("every", value, &options->period.every_ms);
     case OPTION_MAX_MEMORY:
     case OPTION_NO_PAUSE:
     case OPTION_NO_FORK:
@@ -301,9 +335,11 @@ static const char *main_group_name(int group)
         int group;
         const char *name;
     } groups[] = {
-        {CLI_TAKES_HEAP, "--by, --sort, --min, --match, -n"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
+        {CLI_TAKES_HEAP, "--by, --sort, --min, --match"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
         {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--thread, --interp, --channel"},
         {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
+        {CLI_TAKES_ROWS, "-n"},                               {CLI_TAKES_LEAKS, "--refs, --cycles, --exit-code"},
+        {CLI_TAKES_FOR, "--for"},                             {CLI_TAKES_EVERY, "--every"},
     };
 
     for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
@@ -418,7 +454,7 @@ int main(int argc, char **argv)
 {
     struct cli_options options = {.timeout_ms = MAIN_TIMEOUT_MS};
     struct json json;
-    int status = 0;
+    int status;
 
     setlocale(LC_ALL, "");
     cli_signals_init();
@@ -433,6 +469,7 @@ int main(int argc, char **argv)
         error = main_run(&options, &json);
     if (envelope)
         main_json_end(&json, error);
+    status = cli_finding ? MAIN_FOUND : 0;
     if (error) {
         status = error_exit_status(error_code(error));
         if (!main_script_spoke(&options, error) && !options.json)

@@ -26,6 +26,7 @@ struct graph_root {
     uint64_t holder;       /* address of the frame, thread state, variable... */
     uint64_t number;       /* offset in the holder, or place in the frame */
     char *name;            /* of a frame's variable, or of another part; or NULL */
+    bool counted;          /* a frame's: the target's refcount has it in. Of all else it can't be told: false */
 };
 
 /* Node n refers to graph_target(graph, e) for e from first[n] to first[n + 1] - 1. */

@@ -55,7 +55,8 @@ static void emit_frame_edge(struct heap_visitor *visitor, const struct heap_edge
                                    .code = roots->code,
                                    .name = edge->kind == HEAP_EDGE_LOCAL ? edge->name : 0,
                                    .label = edge->label,
-                                   .number = edge->number});
+                                   .number = edge->number,
+                                   .counted = edge->counted});
 }
 
 static void emit_iframe(struct roots *roots, uint64_t frame)
@@ -90,7 +91,8 @@ static void emit_frames(struct roots *roots, uint64_t thread)
         for (; at && roots->frames_left && roots->words_left; roots->frames_left--) {
             uint64_t code = heap_image_u64(roots->image, at + roots->heap->layout.frame.code);
             emit(roots, (struct heap_root){
-                            .kind = HEAP_ROOT_FRAME, .target = at, .holder = at, .code = code, .label = "frame"});
+                            .kind = HEAP_ROOT_FRAME, .target = at, .holder = at, .code = code, .label = "frame",
+                            .counted = true}); /* by the C function that runs it */
             at = heap_image_u64(roots->image, at + roots->heap->layout.frame.back);
         }
         return;
