@@ -38,6 +38,7 @@ static const struct heap_known_type known_types[] = {
     {"int", KIND_INT, heap_size_of_int},
     {"list", KIND_LIST, heap_size_of_list},
     {"member_descriptor", KIND_NAMED, NULL},
+    {"memoryview", KIND_NAMED, NULL}, /* its items are sizes */
     {"method", KIND_NAMED, NULL},
     {"method-wrapper", KIND_NAMED, NULL},
     {"method_descriptor", KIND_NAMED, NULL},
@@ -70,6 +71,7 @@ static const struct heap_name constant_names[] = {
     {"dict_values", "dict", 16},
     {"functools._lru_list_elem", "key", 40},
     {"functools._lru_list_elem", "result", 48},
+    {"memoryview", "buffer", 24},
     {"method-wrapper", "descriptor", 16},
     {"method-wrapper", "__self__", 24},
     {"weakcallableproxy", "__callback__", 24},

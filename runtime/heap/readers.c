@@ -637,7 +637,7 @@ void heap_read_object(struct heap *heap, uint64_t object, uint32_t number, struc
     read_body(&reader, object, type);
     if (type->field_count)
         read_fields(&reader, object, type);
-    if (type->dictoffset && type->kind != KIND_TYPE)
+    if (type->dictoffset && type->kind != KIND_TYPE && type->kind != KIND_MODULE) /* whose readers have it */
         read_dict_word(&reader, object, type);
     if (type->flags & TYPE_MANAGED_DICT && heap->layout.minor >= 11)
         read_managed_dict(&reader, object, type);

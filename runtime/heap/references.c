@@ -11,6 +11,18 @@ static void references_count_edges(struct references *references, const struct g
     }
 }
 
+/* A static object's references may be its initializer's, which counted none: a static type's base, a frozen code's
+ * constants. Each such object is the target of one root. */
+static void references_doubt_static(struct references *references, const struct graph *graph, uint32_t node)
+{
+    for (uint32_t e = graph->first[node]; e < graph->first[node + 1]; e++) {
+        if (graph_is_counted(graph, e)) {
+            references->sure[graph_target(graph, e)]--;
+            references->possible[graph_target(graph, e)]++;
+        }
+    }
+}
+
 /* Is this root the first that leads to a table of interned strings? */
 static bool references_is_table(const struct graph *graph, size_t number)
 {
@@ -33,11 +45,11 @@ static void references_forget_table(struct references *references, const struct 
     }
 }
 
-static void references_count_root(struct references *references, const struct graph_root *root)
+static void references_count_root(struct references *references, const struct graph *graph, const struct graph_root *root)
 {
     if (root->kind == HEAP_ROOT_OBJECT) /* it is a variable itself: nobody's reference */
-        return;
-    if (root->counted)
+        references_doubt_static(references, graph, root->target);
+    else if (root->counted)
         references->sure[root->target]++;
     else if (root->kind != HEAP_ROOT_FRAME)
         references->possible[root->target]++;
@@ -52,7 +64,7 @@ struct error *references_count(struct references *references, const struct graph
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the references");
     references_count_edges(references, graph);
     for (size_t i = 0; i < graph->root_count; i++) {
-        references_count_root(references, &graph->roots[i]);
+        references_count_root(references, graph, &graph->roots[i]);
         if (references_is_table(graph, i))
             references_forget_table(references, graph, graph->roots[i].target);
     }
