@@ -68,14 +68,47 @@ static uint64_t garbage_type_address(const struct heap_view *view, uint32_t type
     return view->heap ? heap_get_type(view->heap, type).address : view->file.type_list[type].address;
 }
 
-static void garbage_find_classes(struct garbage_work *work)
+static bool garbage_is_called(const struct garbage_work *work, uint32_t node, const char *name)
 {
-    for (uint32_t i = 0; i < work->type_count; i++) {
-        uint32_t node = garbage_find_node(work->view, garbage_type_address(work->view, i));
-        work->type_nodes[i] = node;
-        if (node != HEAP_NONE)
-            garbage_set(work->classes, node);
+    return !strcmp(heap_view_type_name(work->view, graph_node(work->graph, node).type), name);
+}
+
+/* Does a class have another in its __mro__? */
+static bool garbage_inherits(const struct garbage_work *work, uint32_t class, uint32_t base)
+{
+    const struct graph *graph = work->graph;
+
+    for (uint32_t e = graph->first[class]; e < graph->first[class + 1]; e++) {
+        uint32_t target = graph_target(graph, e);
+        for (uint32_t i = graph->first[target]; garbage_is_called(work, target, "tuple") && i < graph->first[target + 1]; i++) {
+            if (graph_target(graph, i) == base)
+                return true;
+        }
     }
+    return false;
+}
+
+/* Classes are the instances of `type` and of what inherits from it. */
+static struct error *garbage_find_classes(struct garbage_work *work)
+{
+    scoped_free bool *metatypes = calloc((size_t)work->type_count + 1, sizeof(*metatypes));
+    uint32_t type_type = HEAP_NONE;
+
+    if (!metatypes)
+        return garbage_out_of_memory();
+    for (uint32_t i = 0; i < work->type_count; i++) {
+        work->type_nodes[i] = garbage_find_node(work->view, garbage_type_address(work->view, i));
+        if (!strcmp(heap_view_type_name(work->view, i), "type"))
+            type_type = work->type_nodes[i];
+    }
+    for (uint32_t i = 0; i < work->type_count; i++)
+        metatypes[i] = work->type_nodes[i] != HEAP_NONE && type_type != HEAP_NONE &&
+                       (work->type_nodes[i] == type_type || garbage_inherits(work, work->type_nodes[i], type_type));
+    for (uint32_t i = 0; i < work->graph->nodes.count; i++) {
+        if (metatypes[graph_node(work->graph, i).type])
+            garbage_set(work->classes, i);
+    }
+    return NULL;
 }
 
 /* ----------------------------------------------- what types don't tell of */
@@ -86,15 +119,10 @@ struct garbage_untold {
     bool out_of_memory;
 };
 
-/* type_traverse() passes over these. */
-static void garbage_take_untold(void *context, const struct heap_graph_edge *edge)
+static void garbage_add_untold(struct garbage_untold *untold, uint32_t from, uint32_t target)
 {
-    struct garbage_untold *untold = context;
     struct garbage_work *work = untold->work;
 
-    if (edge->kind != HEAP_EDGE_FIELD || !edge->name ||
-        (strcmp(edge->name, "__subclasses__") && strcmp(edge->name, "__slots__")))
-        return;
     if (work->untold_count == untold->room) {
         size_t room = untold->room ? untold->room * 2 : 64;
         struct cycles_untold *larger = reallocarray(work->untold, room, sizeof(*larger));
@@ -105,7 +133,27 @@ static void garbage_take_untold(void *context, const struct heap_graph_edge *edg
         work->untold = larger;
         untold->room = room;
     }
-    work->untold[work->untold_count++] = (struct cycles_untold){edge->from, edge->target};
+    work->untold[work->untold_count++] = (struct cycles_untold){from, target};
+}
+
+/* type_traverse() passes over these. */
+static void garbage_take_untold(void *context, const struct heap_graph_edge *edge)
+{
+    if (edge->kind == HEAP_EDGE_FIELD && edge->name &&
+        (!strcmp(edge->name, "__subclasses__") || !strcmp(edge->name, "__slots__")))
+        garbage_add_untold(context, edge->from, edge->target);
+}
+
+/* A threading.local has a callback of its own that it doesn't tell of. */
+static void garbage_take_local(struct garbage_untold *untold, uint32_t node)
+{
+    const struct graph *graph = untold->work->graph;
+
+    for (uint32_t e = graph->first[node]; e < graph->first[node + 1]; e++) {
+        uint32_t target = graph_target(graph, e);
+        if (garbage_is_called(untold->work, target, "builtin_function_or_method"))
+            garbage_add_untold(untold, node, target);
+    }
 }
 
 static int garbage_compare_untold(const void *a, const void *b)
@@ -124,23 +172,26 @@ static int garbage_compare_node(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Of the classes that seem to be garbage: others' edges decide nothing. */
+/* Of what seems to be garbage: others' edges decide nothing. */
 static struct error *garbage_find_untold(struct garbage_work *work)
 {
-    scoped_free uint32_t *nodes = malloc(((size_t)work->type_count + 1) * sizeof(*nodes));
+    scoped_free uint32_t *nodes = malloc(((size_t)work->cycles.member_count + 1) * sizeof(*nodes));
     struct garbage_untold untold = {.work = work};
     size_t count = 0;
 
     if (!nodes)
         return garbage_out_of_memory();
-    for (uint32_t i = 0; i < work->type_count; i++) {
-        uint32_t node = work->type_nodes[i];
-        if (node != HEAP_NONE && cycles_is_garbage(&work->cycles, node))
+    for (uint32_t i = 0; i < work->cycles.member_count; i++) {
+        uint32_t node = work->cycles.members[i];
+        if (garbage_has(work->classes, node))
             nodes[count++] = node;
+        else if (garbage_is_called(work, node, "_thread._local"))
+            garbage_take_local(&untold, node);
     }
     qsort(nodes, count, sizeof(*nodes), garbage_compare_node);
     struct error *error = heap_graph_visit(work->view, nodes, count, garbage_take_untold, &untold);
-    qsort(work->untold, work->untold_count, sizeof(*work->untold), garbage_compare_untold);
+    if (work->untold_count)
+        qsort(work->untold, work->untold_count, sizeof(*work->untold), garbage_compare_untold);
     return !error && untold.out_of_memory ? garbage_out_of_memory() : error;
 }
 
@@ -148,8 +199,7 @@ static struct error *garbage_find_untold(struct garbage_work *work)
 
 static struct error *garbage_find_cycles(struct garbage_work *work)
 {
-    bool silent_types = !strncmp(work->view->origin.python, "3.8.", 4);
-    struct cycles_rule rule = {.type_nodes = silent_types ? work->type_nodes : NULL};
+    struct cycles_rule rule = {.untold = NULL};
     struct error *error = cycles_find(&work->cycles, work->graph, &rule);
 
     if (error || (error = garbage_find_untold(work)) || !work->untold_count)
@@ -189,7 +239,7 @@ static bool garbage_class_has(const struct garbage_work *work, const struct garb
         const uint32_t *dict = bsearch(&target, names->dicts, names->count, sizeof(target), garbage_compare_node);
         if (dict && names->found[dict - names->dicts])
             return true;
-        if (!deep || strcmp(heap_view_type_name(work->view, graph_node(graph, target).type), "tuple"))
+        if (!deep || !garbage_is_called(work, target, "tuple"))
             continue;
         for (uint32_t i = graph->first[target]; i < graph->first[target + 1]; i++) {
             uint32_t other = graph_target(graph, i);
@@ -205,11 +255,12 @@ static void garbage_mark_dicts(const struct garbage_work *work, uint64_t *dicts)
 {
     const struct graph *graph = work->graph;
 
-    for (uint32_t i = 0; i < work->type_count; i++) {
-        uint32_t class = work->type_nodes[i];
-        for (uint32_t e = class == HEAP_NONE ? 0 : graph->first[class]; class != HEAP_NONE && e < graph->first[class + 1]; e++) {
+    for (uint32_t class = 0; class < graph->nodes.count; class++) {
+        if (!garbage_has(work->classes, class))
+            continue;
+        for (uint32_t e = graph->first[class]; e < graph->first[class + 1]; e++) {
             uint32_t target = graph_target(graph, e);
-            if (!strcmp(heap_view_type_name(work->view, graph_node(graph, target).type), "dict"))
+            if (garbage_is_called(work, target, "dict"))
                 garbage_set(dicts, target);
         }
     }
@@ -540,8 +591,9 @@ struct error *garbage_find(struct garbage *garbage, struct heap_view *view, cons
         return garbage_out_of_memory();
     if (view->heap)
         heap_read_generations(view->heap);
-    garbage_find_classes(&work);
-    struct error *error = garbage_find_cycles(&work);
+    struct error *error = garbage_find_classes(&work);
+    if (!error)
+        error = garbage_find_cycles(&work);
     if (!error && work.cycles.member_count)
         error = garbage_name(&work);
     cycles_deinit(&work.cycles);

@@ -458,7 +458,7 @@ static struct error *leaks_answer_view(struct leaks_answer *answer, struct heap_
 static struct error *leaks_ask(struct leaks_answer *answer, const struct cli_options *options, struct json *json)
 {
     struct cli_options last = *options;
-    struct heap_origin before;
+    struct heap_origin before = {.pid = 0};
     struct heap_view view;
     struct error *error = answer->grown ? leaks_look_first(answer, options, &before) : NULL;
 

@@ -75,17 +75,6 @@ static bool cycles_is_untold(const struct cycles_rule *rule, uint32_t from, uint
            bsearch(&key, rule->untold, rule->untold_count, sizeof(key), cycles_compare_untold) != NULL;
 }
 
-/* Where a node's edges begin that the collector is told of: that to its type is the first. */
-static uint32_t cycles_first_edge(const struct cycles_work *work, uint32_t node)
-{
-    const struct graph *graph = work->graph;
-    uint32_t first = graph->first[node];
-
-    if (!work->rule->type_nodes || first == graph->first[node + 1])
-        return first;
-    return first + (graph_target(graph, first) == work->rule->type_nodes[graph_node(graph, node).type]);
-}
-
 /* ---------------------------------------------------------- the subtraction */
 
 static void cycles_begin(struct cycles_work *work)
@@ -102,7 +91,7 @@ static void cycles_subtract_node(struct cycles_work *work, uint32_t from)
 {
     const struct graph *graph = work->graph;
 
-    for (uint32_t e = cycles_first_edge(work, from); e < graph->first[from + 1]; e++) {
+    for (uint32_t e = graph->first[from]; e < graph->first[from + 1]; e++) {
         uint32_t target = graph_target(graph, e);
         if (graph_is_counted(graph, e) && cycles_has(work->waiting, target) && work->counts[target] &&
             !cycles_is_untold(work->rule, from, target))
@@ -114,7 +103,7 @@ static void cycles_reach_from(struct cycles_work *work, uint32_t from)
 {
     const struct graph *graph = work->graph;
 
-    for (uint32_t e = cycles_first_edge(work, from); e < graph->first[from + 1]; e++) {
+    for (uint32_t e = graph->first[from]; e < graph->first[from + 1]; e++) {
         uint32_t target = graph_target(graph, e);
         if (cycles_has(work->waiting, target) && !cycles_is_untold(work->rule, from, target)) {
             cycles_clear(work->waiting, target);

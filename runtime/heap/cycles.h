@@ -17,10 +17,9 @@ struct cycles_untold {
     uint32_t from, target;
 };
 
-/* In which a version is special. */
+/* By rising from. */
 struct cycles_rule {
-    const uint32_t *type_nodes; /* by type: its node. 3.8: instances don't tell of their type. NULL: they do */
-    const struct cycles_untold *untold; /* by rising from */
+    const struct cycles_untold *untold;
     size_t untold_count;
 };
 
