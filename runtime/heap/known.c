@@ -36,6 +36,7 @@ static const struct heap_known_type known_types[] = {
     {"generator", KIND_GENERATOR, heap_size_of_generator},
     {"getset_descriptor", KIND_NAMED, NULL},
     {"int", KIND_INT, heap_size_of_int},
+    {"itertools._tee_dataobject", KIND_TEE, NULL},
     {"list", KIND_LIST, heap_size_of_list},
     {"member_descriptor", KIND_NAMED, NULL},
     {"memoryview", KIND_NAMED, NULL}, /* its items are sizes */
@@ -71,6 +72,8 @@ static const struct heap_name constant_names[] = {
     {"dict_values", "dict", 16},
     {"functools._lru_list_elem", "key", 40},
     {"functools._lru_list_elem", "result", 48},
+    {"itertools._tee_dataobject", "iterator", 16},
+    {"itertools._tee_dataobject", "next", 32},
     {"memoryview", "buffer", 24},
     {"method-wrapper", "descriptor", 16},
     {"method-wrapper", "__self__", 24},

@@ -30,7 +30,7 @@ SHAPES = {
     "generator": "for _ in range(20): a = []; g = generator(a); next(g); a.append(g)",
     "finished generator": "for _ in range(20): a = []; g = generator(a); next(g); list(g); a.append(g); a.append(a)",
     "coroutine": "for _ in range(20): a = []; c = coroutine(a); c.send(None); a.append(c)",
-    "async generator": "for _ in range(20): a = []; c = agenerator(a); a.append(c); x = c.asend(None); a.append(x)",
+    "async generator": "for _ in range(20):\n a = []; c = agenerator(a); a.append(c)\n try: c.asend(None).send(None)\n except StopIteration: pass",
     "traceback": "for _ in range(20): raising()",
     "exceptions": "for _ in range(20): a = ValueError(); b = KeyError(a); a.__context__ = b",
     "method": "for _ in range(20): a = Plain(); a.m = a.method",
@@ -61,8 +61,7 @@ SHAPES = {
     "long chain": "a = first = []\nfor _ in range(3000): a.append([]); a = a[0]\na.append(first)",
     "many kinds": "a = []\nfor kind in (list, dict, set, Plain, Slotted, List, Dict): a.append(kind())\na.append(a)",
 }
-# What is suspended is closed first, and then frees all without the collector, which counts nothing.
-CLOSED = ("generator", "coroutine", "async generator")
+UNCOUNTED = ("generator", "coroutine", "async generator", "with __dict__")  # by gc.collect(), on some version
 DEFINITIONS = """
 import collections, functools, gc, io, itertools, threading, types, weakref
 class Plain:
@@ -110,10 +109,10 @@ SHAPE = """
 gc.disable()
 gc.collect()
 def shape():
-    global MADE
-    gc.collect()
     def run():
         exec(%r, dict(globals()))
+    run()  # what is made by the first alone stays
+    gc.collect()
     run()
 shape()
 """
@@ -135,20 +134,21 @@ def leaks(target, *words, status=0):
 
 
 def test_cycles_as_the_collector(python):
-    """Of each shape as many objects as gc.collect() then finds, alone and all at once."""
+    """Of each shape as many objects as gc.collect() then finds, alone and all at once. What it closes first (a generator),
+    or isn't told of (3.13.0: an instance's dict beside its values), is gone without being counted."""
     wrong = []
     with target_running(python) as target:
         target.do(DEFINITIONS)
         target.do("gc.disable()")
         idle = 0
-        for name, code in [("nothing", "pass")] + list(SHAPES.items()) + [("all", "\n".join(SHAPES.values()))]:
+        for name, code in [("nothing", "pass")] + list(SHAPES.items()) + [("all", "\n".join(code for name, code in SHAPES.items() if name not in UNCOUNTED))]:
             target.do(SHAPE % code)
             seen = leaks(target, "--cycles")["cycles"]
             before, collected, after = target.ask("(len(gc.get_objects()), gc.collect(), len(gc.get_objects()))")
             if name == "nothing":
                 idle = before - after  # what asking itself makes
-            expected = before - after - idle if name in CLOSED else collected
-            if name != "all" and seen["objects"] != expected:
-                wrong.append((name, seen["objects"], expected, [(row["type"], row["objects"]) for row in seen["types"]]))
+            gone = before - after - idle
+            if seen["objects"] not in (collected, gone):
+                wrong.append((name, seen["objects"], collected, gone, [(row["type"], row["objects"]) for row in seen["types"]]))
         target.do("gc.enable()")
     assert not wrong, "\n".join(map(str, wrong))
