@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """leaks: what C code forgets or gives up too often is named by its type; cycles are what gc.collect() then frees."""
+import contextlib
+import glob
 import os
+import signal
 import subprocess
 import sysconfig
+import time
 
 import pytest
 
-from conftest import TARGETS, Running, safepoint, target_running
-
-MAKE = """
-class Order: pass
-class Watched: pass
-LEAKS_KEPT = [Order() for _ in range(300)]
-"""
+from conftest import PATIENCE, TARGETS, Running, safepoint, target_running
 
 # Each makes garbage that only the collector frees. What is special in it to a version or a type shows in its count.
 SHAPES = {
@@ -152,3 +150,181 @@ def test_cycles_as_the_collector(python):
                 wrong.append((name, seen["objects"], collected, gone, [(row["type"], row["objects"]) for row in seen["types"]]))
         target.do("gc.enable()")
     assert not wrong, "\n".join(map(str, wrong))
+
+
+def by_type(rows):
+    return {row["type"]: row for row in rows}
+
+
+CYCLES = """
+gc.disable()
+gc.collect()
+WATCHES = []
+class Watched: pass
+class Base:
+    def __del__(self): pass
+class Derived(Base): pass
+def make():
+    for number in range(7):
+        a = Derived(); a.me = a
+        b = Watched(); b.me = b
+        WATCHES.append(weakref.ref(b, WATCHES.append))
+        b.quiet = weakref.ref(b, print)  # goes with it, uncalled
+        c = Plain(); c.d = Plain(); c.d.c = c; c.text = "some text %d" % number
+make()
+"""
+
+
+def test_what_cycles_hold(idle, tmp_path):
+    """Which run a __del__, an inherited one too, and callbacks; of what they are made; and that a file says the same."""
+    idle.do(DEFINITIONS)
+    idle.do(CYCLES)
+    try:
+        seen = leaks(idle, "--cycles")["cycles"]
+        file = str(tmp_path / "cycles.sps")
+        safepoint("snapshot", idle.until_blocked(), "-o", file).expect(0)
+        rows = by_type(seen["types"])
+        assert rows["__main__.Derived"]["objects"] == rows["__main__.Derived"]["finalizers"] == seen["finalizers"] == 7
+        assert rows["__main__.Watched"]["objects"] == rows["__main__.Watched"]["callbacks"] == seen["callbacks"] == 7
+        assert rows["__main__.Plain"]["objects"] == 14 and rows["__main__.Plain"]["finalizers"] == 0
+        kinds = {row["made_of"]: row for row in seen["kinds"]}
+        both = [row for name, row in kinds.items() if "__main__.Plain x2" in name]
+        assert len(both) == 1 and both[0]["cycles"] == 7 and seen["cycles"] == 21
+        assert seen["in_cycles"] == sum(row["objects"] for row in seen["kinds"])
+        assert seen["other_objects"] >= 7 and seen["other_bytes"] >= 7 * len("some text 1")
+        stored = safepoint("leaks", "--json", "--cycles", file).expect(0).result["cycles"]
+        for table in (seen, stored, *seen["types"], *stored["types"], *seen["kinds"], *stored["kinds"]):
+            table.pop("callbacks")  # a file doesn't tell of them
+        assert stored == seen
+        before = idle.ask("len(gc.get_objects())")
+        assert idle.ask("gc.collect()") == seen["objects"] and before > 0
+        assert leaks(idle, "--cycles", "--exit-code")["cycles"]["objects"] == 0
+    finally:
+        idle.do("gc.enable()")
+
+
+def test_frozen_garbage(idle):
+    """What gc.freeze() took out of the collector's sight it does not find, and holds what it refers to."""
+    idle.do(DEFINITIONS)
+    idle.do("gc.disable(); gc.collect()")
+    idle.do("def make():\n a = []; b = []; a.append(b); b.append(a)\nmake()")
+    try:
+        assert leaks(idle, "--cycles", "--exit-code", status=1)["cycles"]["objects"] == 2
+        idle.do("gc.freeze()")
+        assert leaks(idle, "--cycles")["cycles"]["objects"] == 0
+        assert idle.ask("gc.collect()") == 0
+        idle.do("gc.unfreeze()")
+        assert leaks(idle, "--cycles")["cycles"]["objects"] == 2
+        assert idle.ask("gc.collect()") == 2
+    finally:
+        idle.do("gc.unfreeze(); gc.enable()")
+
+
+FORGET = """
+import sys, threading
+sys.path.insert(0, %r)
+import forgetful
+class Order: pass
+class Line: pass
+LEAKS_KEPT = [Line() for _ in range(400)]
+"""
+
+
+def test_forgotten_references(python, forgetful, tmp_path):
+    """An extension that takes a reference and forgets it: its object's type is what grew, first, between two files."""
+    before, after = str(tmp_path / "before.sps"), str(tmp_path / "after.sps")
+    with target_running(python, binds=[forgetful]) as target:
+        target.do(FORGET % forgetful)
+        target.do("[forgetful.forget(Order()) for _ in range(20)]")
+        safepoint("snapshot", target.until_blocked(), "-o", before).expect(0)
+        target.do("[forgetful.forget(Order()) for _ in range(500)]; [forgetful.forget(one) for one in LEAKS_KEPT for _ in range(2)]")
+        target.do("WORK = [dict(a=[number]) for number in range(3000)]; del WORK")
+        safepoint("snapshot", target.until_blocked(), "-o", after).expect(0)
+        one = leaks(target, "--refs")
+    refs = safepoint("leaks", "--json", "--exit-code", before, after).expect(1).result["refs"]
+    assert refs["under_counts"] == [] and refs["grown"] is True
+    first, second = refs["types"][:2]
+    assert (first["type"], first["objects"], first["unheld"]) == ("__main__.Line", 400, 0) and first["growth"] in range(798, 801)
+    # A word that was left where C code keeps some may explain one or two.
+    assert second["type"] == "__main__.Order" and second["growth"] in range(498, 503)
+    assert second["objects"] == second["unheld"] == second["excess"] and second["excess"] in range(518, 521)
+    assert all(abs(row["growth"]) < 10 for row in refs["types"][2:]), refs["types"][2:6]
+    assert one["refs"]["grown"] is False and by_type(one["refs"]["types"])["__main__.Order"]["excess"] in range(518, 521)
+    same = safepoint("leaks", "--json", "--refs", "--exit-code", after, after).expect(0).result
+    assert same["refs"]["types"] == [] and same["found"] is False
+
+
+def test_forgotten_meanwhile(sample_python, forgetful):
+    """The same in one process while we look, in its release build, and as a person reads it."""
+    with target_running(sample_python, binds=[forgetful]) as target:
+        target.do(FORGET % forgetful)
+        target.do("GO = threading.Event()\ndef forget():\n while not GO.wait(0.002): forgetful.forget(Order())\nthreading.Thread(target=forget).start()")
+        try:
+            answer = safepoint("leaks", "--refs", "--for", "700ms", "--exit-code", target.pid).expect(1)
+        finally:
+            target.do("GO.set()")
+    lines = answer.text.splitlines()
+    assert lines[2].split() == ["GROWTH", "EXCESS", "OBJECTS", "UNHELD", "EXAMPLE", "TYPE"], answer.text
+    assert lines[3].split()[-1] == "__main__.Order" and int(lines[3].split()[0]) > 20, answer.text
+
+
+def test_interrupted(idle):
+    """A signal ends the wait, and what was seen until then is told."""
+    with Running(["leaks", "--json", "--refs", "--for", "1h", idle.until_blocked()]) as running:
+        until_waiting(running)
+        running.popen.send_signal(signal.SIGINT)
+        answer = running.finish().expect(0)
+    assert answer.result["refs"]["interrupted"] is True and answer.result["refs"]["seconds"] < PATIENCE
+
+
+def test_target_ends_meanwhile(some_python):
+    with target_running(some_python) as target:
+        with Running(["leaks", "--json", "--for", "1h", target.until_blocked()]) as running:
+            until_waiting(running)
+            target.end()
+            answer = running.finish().expect(8)
+            assert answer.error["code"] == "TARGET_ENDED"
+        target.end = lambda: None
+
+
+def until_waiting(running):
+    """Until safepoint waits between its two looks: in poll() with a descriptor of the process."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        assert running.popen.poll() is None and time.monotonic() < end
+        with contextlib.suppress(OSError):
+            links = [os.readlink(path) for path in glob.glob("/proc/%d/fd/*" % running.pid)]
+            with open("/proc/%d/wchan" % running.pid) as file:
+                if "anon_inode:[pidfd]" in links and "poll" in file.read():
+                    return
+        time.sleep(0.01)
+
+
+def test_given_up_too_often(python, forgetful):
+    """A reference given up that nobody had: said first and loudly. The target is only read; then the count is mended."""
+    with target_running(python, binds=[forgetful]) as target:
+        target.do(FORGET % forgetful)
+        assert leaks(target, "--refs")["refs"]["under_counts"] == []
+        target.do("LEAKS_VICTIM = Order(); LEAKS_HOLDERS = [LEAKS_VICTIM, {'key': LEAKS_VICTIM}, (LEAKS_VICTIM,)]")
+        target.do("forgetful.drop(LEAKS_VICTIM)")
+        try:
+            result = leaks(target, "--refs", "--exit-code", status=1)
+            text = safepoint("leaks", target.until_blocked()).expect(0).text
+        finally:
+            target.do("forgetful.forget(LEAKS_VICTIM)")
+        victim, = result["refs"]["under_counts"]
+        assert victim == {"type": "__main__.Order", "address": hex(target.ask("id(LEAKS_VICTIM)")), "refcount": 3, "found": 4}
+        assert text.startswith("A CRASH TO COME: 1 object is held by more references than its refcount has.")
+        assert "__main__.Order at %s: refcount 3, references found 4" % victim["address"] in text
+        assert leaks(target, "--refs")["refs"]["under_counts"] == []
+
+
+def test_usage(idle, tmp_path):
+    file = str(tmp_path / "one.sps")
+    safepoint("snapshot", idle.until_blocked(), "-o", file).expect(0)
+    assert "takes one look" in safepoint("leaks", "--cycles", "--for", "1s", idle.pid).expect(2).errors
+    assert "a process id alone" in safepoint("leaks", "--for", "1s", file).expect(2).errors
+    assert "is no duration" in safepoint("leaks", "--for", "0s", idle.pid).expect(2).errors
+    with target_running(idle.python) as other:
+        assert "two looks at one process" in safepoint("leaks", file, other.until_blocked()).expect(2).errors
+    assert safepoint("leaks", "--json", "--refs", file, idle.until_blocked()).expect(0).result["refs"]["grown"] is True
