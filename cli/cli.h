@@ -18,7 +18,7 @@
 enum cli_color { CLI_COLOR_AUTO, CLI_COLOR_ALWAYS, CLI_COLOR_NEVER };
 enum cli_channel { CLI_CHANNEL_AUTO, CLI_CHANNEL_PASSED, CLI_CHANNEL_DIRECTORY };
 
-enum cli_heap_by { CLI_HEAP_BY_TYPE, CLI_HEAP_BY_MODULE, CLI_HEAP_BY_SIZE, CLI_HEAP_BY_GENERATION };
+enum cli_heap_by { CLI_HEAP_BY_TYPE, CLI_HEAP_BY_MODULE, CLI_HEAP_BY_SIZE, CLI_HEAP_BY_GENERATION, CLI_HEAP_BY_ROOT };
 enum cli_heap_sort { CLI_HEAP_SORT_BYTES, CLI_HEAP_SORT_COUNT, CLI_HEAP_SORT_REFS, CLI_HEAP_SORT_NAME };
 
 /* What was asked on the command line. */
@@ -36,6 +36,7 @@ struct cli_options {
     int64_t timeout_ms;
     struct {
         enum cli_heap_by by;
+        bool by_said;
         enum cli_heap_sort sort;
         const char *match;   /* a pattern for names; NULL: all */
         uint64_t min;        /* bytes that a row must have */
@@ -53,6 +54,10 @@ struct cli_options {
     struct {
         int64_t for_ms, every_ms; /* 0: not said */
     } period;
+    struct {
+        bool in, out;        /* one alone; neither: both */
+    } sides;                 /* of refs */
+    size_t depth;            /* --depth; 0: not said */
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -71,6 +76,8 @@ enum {
     CLI_TAKES_LEAKS = 2048, /* --refs --cycles --exit-code */
     CLI_TAKES_FOR = 4096,
     CLI_TAKES_EVERY = 8192,
+    CLI_TAKES_SIDES = 1 << 21, /* --in --out */
+    CLI_TAKES_DEPTH = 1 << 22, /* --depth */
 };
 
 struct cli_command {
@@ -83,7 +90,9 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
-    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_leaks, cli_command_help;
+    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_help;
+extern const struct cli_command cli_command_why, cli_command_refs, cli_command_retained;
+extern const struct cli_command cli_command_leaks, cli_command_diff, cli_command_grow;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];

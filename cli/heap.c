@@ -132,6 +132,7 @@ static const char *heap_name(const struct heap_view *view, struct heap_answer *a
     case CLI_HEAP_BY_GENERATION:
         return heap_generation_name(number);
     case CLI_HEAP_BY_TYPE:
+    case CLI_HEAP_BY_ROOT: /* not for this command */
         break;
     }
     return heap_view_type_name(view, number);
@@ -285,9 +286,11 @@ static struct error *heap_run(const struct cli_options *options, struct json *js
 {
     struct heap_answer answer = {.count = 0};
     struct heap_view view;
-    struct error *error = heap_view_open(&view, options, json);
+    struct error *error;
 
-    if (error)
+    if (options->heap.by == CLI_HEAP_BY_ROOT)
+        return error_create(ERROR_USAGE, "safepoint retained --by root", "heap --by root: its words are type, module, size, generation");
+    if ((error = heap_view_open(&view, options, json)))
         return error;
     error = heap_ask(&answer, &view, options);
     if (!error && options->json)

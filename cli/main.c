@@ -17,7 +17,8 @@
 
 enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
        OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
-       OPTION_NO_FORK, OPTION_VALUES, OPTION_REFS, OPTION_CYCLES, OPTION_EXIT_CODE, OPTION_FOR, OPTION_EVERY };
+       OPTION_NO_FORK, OPTION_VALUES, OPTION_REFS, OPTION_CYCLES, OPTION_EXIT_CODE, OPTION_FOR, OPTION_EVERY,
+       OPTION_IN, OPTION_OUT, OPTION_DEPTH };
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
@@ -39,6 +40,9 @@ static const struct option main_options[] = {
     {"exit-code", no_argument, NULL, OPTION_EXIT_CODE},
     {"for", required_argument, NULL, OPTION_FOR},
     {"every", required_argument, NULL, OPTION_EVERY},
+    {"in", no_argument, NULL, OPTION_IN},
+    {"out", no_argument, NULL, OPTION_OUT},
+    {"depth", required_argument, NULL, OPTION_DEPTH},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -92,7 +96,7 @@ static struct error *main_take_size(const char *option, const char *value, uint6
 /* The options of heap. */
 static struct error *main_take_heap_option(struct cli_options *options, int option, const char *value)
 {
-    static const char *const by[] = {"type", "module", "size", "generation", NULL};
+    static const char *const by[] = {"type", "module", "size", "generation", "root", NULL};
     static const char *const sorts[] = {"bytes", "count", "refs", "name", NULL};
     struct error *error;
     int64_t number;
@@ -100,6 +104,7 @@ static struct error *main_take_heap_option(struct cli_options *options, int opti
 
     switch (option) {
     case OPTION_BY:
+        options->heap.by_said = true;
         if (!(error = main_choice("by", value, by, &choice)))
             options->heap.by = (enum cli_heap_by)choice;
         return error;
@@ -119,6 +124,16 @@ static struct error *main_take_heap_option(struct cli_options *options, int opti
         }
         return error_create(ERROR_USAGE, NULL, "-n %s is no number of rows", value);
     }
+}
+
+static struct error *main_take_depth(struct cli_options *options, const char *value)
+{
+    int64_t number;
+
+    if (!main_take_number(value, &number) || number < 1)
+        return error_create(ERROR_USAGE, NULL, "--depth %s is no number of steps", value);
+    options->depth = (size_t)number;
+    return NULL;
 }
 
 /* Those of commands that read the memory of a process. */
@@ -221,6 +236,14 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_EVERY:
         *seen |= CLI_TAKES_EVERY;
         return main_take_duration("every", value, &options->period.every_ms);
+    case OPTION_IN:
+    case OPTION_OUT:
+        *seen |= CLI_TAKES_SIDES;
+        *(option == OPTION_IN ? &options->sides.in : &options->sides.out) = true;
+        return NULL;
+    case OPTION_DEPTH:
+        *seen |= CLI_TAKES_DEPTH;
+        return main_take_depth(options, value);
     case OPTION_MAX_MEMORY:
     case OPTION_NO_PAUSE:
     case OPTION_NO_FORK:
@@ -340,6 +363,8 @@ static const char *main_group_name(int group)
         {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
         {CLI_TAKES_ROWS, "-n"},                               {CLI_TAKES_LEAKS, "--refs, --cycles, --exit-code"},
         {CLI_TAKES_FOR, "--for"},                             {CLI_TAKES_EVERY, "--every"},
+        {CLI_TAKES_SIDES, "--in, --out"},
+        {CLI_TAKES_DEPTH, "--depth"},
     };
 
     for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
