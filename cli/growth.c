@@ -153,6 +153,12 @@ static struct error *growth_take_values(struct growth_look *look, struct heap_vi
     return NULL;
 }
 
+struct error *growth_look_count(struct growth_look *look, struct growth_types *types, const struct heap_view *view)
+{
+    *look = (struct growth_look){.origin = view->origin};
+    return growth_take_nodes(look, types, view);
+}
+
 struct error *growth_look_take(struct growth_look *look, struct growth_types *types, struct heap_view *view,
                                struct graph *graph, const struct cli_options *options)
 {

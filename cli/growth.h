@@ -34,7 +34,8 @@ struct growth_row {
 /* New objects that are held at the same place. */
 struct growth_keeper {
     char *where;         /* as Python writes it: "app.cache._memo[...]" */
-    const char *mostly;  /* type of most of what the holder refers to itself; the types' */
+    const char *mostly;  /* of the new objects that the holder refers to itself, the type on which most hangs; the types' */
+    uint64_t mostly_entries; /* of that type; of one holder */
     char *holder;        /* the holder's type; "" of a root */
     uint64_t address;    /* of the holder; of several like it, of one; 0: a root */
     uint64_t holders;    /* like it */
@@ -60,6 +61,9 @@ struct growth {
  * with growth_look_deinit() in any case. The graph of a view that is looked at is opened into `graph`, to be ended by the caller. */
 struct error *growth_look_take(struct growth_look *look, struct growth_types *types, struct heap_view *view,
                                struct graph *graph, const struct cli_options *options) __attribute__((warn_unused_result));
+/* The same without references: counts, sizes and types alone. */
+struct error *growth_look_count(struct growth_look *look, struct growth_types *types, const struct heap_view *view)
+    __attribute__((warn_unused_result));
 void growth_look_deinit(struct growth_look *look);
 void growth_types_deinit(struct growth_types *types);
 

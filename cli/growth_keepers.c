@@ -15,8 +15,8 @@
 /* What hangs on one holder, and then on all that are like it. */
 struct keepers_record {
     uint32_t holder; /* a node, or COMPARE_ROOT | a root's number */
-    uint32_t example; /* an entry: the first */
-    uint64_t key, holders, entries, objects, bytes;
+    uint32_t example; /* an entry: the largest, which is no key as a rule */
+    uint64_t example_size, key, holders, entries, objects, bytes;
 };
 
 struct keepers {
@@ -81,6 +81,10 @@ static struct error *keepers_gather(struct keepers *keepers, struct growth *grow
         record->objects++;
         record->bytes += size;
         record->entries += entry == i;
+        if (entry == i && size > record->example_size) {
+            record->example = i;
+            record->example_size = size;
+        }
     }
     return NULL;
 }
@@ -182,31 +186,34 @@ static struct error *keepers_path(const struct keepers *keepers, const struct ke
     return NULL;
 }
 
-/* "app.cache['key']" of many keys becomes "app.cache[...]". */
-static void keepers_generalize(struct heap_named_path *named, uint64_t entries)
+/* How much of "app.cache['key']" stays, and what comes then, where there are many keys: "app.cache", "[...]". */
+static size_t keepers_generalize(const struct heap_named_path *named, uint64_t entries, const char **rest)
 {
     const char *last = named->count ? named->steps[named->count - 1].text : "";
     size_t whole = strlen(named->expression), part = strlen(last);
 
-    if (entries < 2 || part < 3 || part > whole || strcmp(named->expression + whole - part, last) != 0)
-        return;
-    if (last[0] == '[' && part >= 5)
-        strcpy(named->expression + whole - part, "[...]");
-    else if (last[0] == '[') /* "[7]" has no room for it */
-        strcpy(named->expression + whole - part, "[*]");
+    *rest = "";
+    if (entries < 2 || part > whole || strcmp(named->expression + whole - part, last) != 0)
+        return whole;
+    if (last[0] == '[' || !strcmp(last, ".<key>"))
+        *rest = "[...]";
     else if (last[0] == '.' && last[1] != '<')
-        strcpy(named->expression + whole - part, ".*");
+        *rest = ".*";
+    else
+        return whole;
+    return whole - part;
 }
 
-static char *keepers_where(const struct heap_named_path *named)
+static char *keepers_where(const struct heap_named_path *named, uint64_t entries)
 {
+    const char *rest;
+    size_t whole = keepers_generalize(named, entries, &rest), size = 0;
     char *text = NULL;
-    size_t size = 0;
     FILE *stream = open_memstream(&text, &size);
 
     if (!stream)
         return NULL;
-    fprintf(stream, "%s%s", named->root->kind == HEAP_ROOT_FRAME ? "local " : "", named->expression);
+    fprintf(stream, "%s%.*s%s", named->root->kind == HEAP_ROOT_FRAME ? "local " : "", (int)whole, named->expression, rest);
     if (named->root->kind == HEAP_ROOT_FRAME && named->function)
         fprintf(stream, " of %s", named->function);
     if (named->root->kind == HEAP_ROOT_FRAME && named->file)
@@ -268,8 +275,7 @@ static struct error *keepers_name_all(struct keepers *keepers, struct growth *gr
             error = keepers_name_lost(keepers, keeper, keepers->records[i].holder);
             continue;
         }
-        keepers_generalize(&named[next], keeper->entries / keeper->holders);
-        keeper->where = keepers_where(&named[next++]);
+        keeper->where = keepers_where(&named[next++], keeper->entries / keeper->holders);
         error = keeper->where ? NULL : keepers_out_of_memory();
     }
     heap_named_paths_deinit(named, count);
@@ -299,31 +305,42 @@ static struct error *keepers_name(struct keepers *keepers, struct growth *growth
 
 /* ------------------------------------------------------------------ mostly */
 
-/* Of the entries of each keeper that is told of, the commonest type. */
+struct keepers_tally {
+    uint64_t bytes;
+    uint32_t entries;
+};
+
+/* Of the entries of each keeper that is told of, the type on which most bytes hang: values rather than their keys. */
 static struct error *keepers_count_types(struct keepers *keepers, struct growth *growth, const struct growth_types *types,
                                          const struct compare_look *look)
 {
     size_t rows = growth->keeper_count;
-    scoped_free uint32_t *counts = calloc(rows * types->count + 1, sizeof(*counts));
-    scoped_free uint32_t *best = calloc(rows + 1, sizeof(*best));
+    scoped_free struct keepers_tally *tallies = calloc(rows * types->count + 1, sizeof(*tallies));
 
-    if (!counts || !best)
+    if (!tallies)
         return keepers_out_of_memory();
     memset(keepers->slots, 0, keepers->graph->nodes.count * sizeof(*keepers->slots));
     memset(keepers->root_slots, 0, keepers->graph->root_count * sizeof(*keepers->root_slots));
     for (size_t i = 0; i < rows; i++)
         *keepers_slot(keepers, keepers->records[i].holder) = (uint32_t)i + 1;
     for (uint32_t i = 0; i < look->count; i++) {
-        if (keepers->compare->states[i] != COMPARE_NEW || keepers->found.entries[i] != i)
-            continue;
-        uint32_t row = *keepers_slot(keepers, keepers->found.holders[i]), type = look->types[i];
+        uint32_t entry = keepers->found.entries[i];
+        uint32_t row = entry == HEAP_NONE ? 0 : *keepers_slot(keepers, keepers->found.holders[entry]);
         if (!row)
             continue;
-        uint32_t count = ++counts[(row - 1) * (size_t)types->count + type];
-        if (count > best[row - 1]) {
-            best[row - 1] = count;
-            growth->keepers[row - 1].mostly = types->names[type];
+        struct keepers_tally *tally = &tallies[(row - 1) * (size_t)types->count + look->types[entry]];
+        tally->bytes += look->sizes[i];
+        tally->entries += entry == i;
+    }
+    for (size_t i = 0; i < rows; i++) {
+        const struct keepers_tally *best = &tallies[i * types->count];
+        for (uint32_t type = 0; type < types->count; type++) {
+            const struct keepers_tally *tally = &tallies[i * types->count + type];
+            if (tally->bytes > best->bytes)
+                best = tally;
         }
+        growth->keepers[i].mostly = types->names[best - &tallies[i * types->count]];
+        growth->keepers[i].mostly_entries = best->entries;
     }
     return NULL;
 }

@@ -98,7 +98,7 @@ static void growth_print_keeper(struct table *table, const struct growth_keeper 
     table_begin_row(table);
     table_count(table, keeper->objects);
     table_size(table, keeper->bytes);
-    table_format(table, "%s x %s", cli_format_count(count, sizeof(count), keeper->entries), keeper->mostly);
+    table_format(table, "%s x %s", cli_format_count(count, sizeof(count), keeper->mostly_entries), keeper->mostly);
     if (keeper->holders > 1)
         table_format(table, "%s, and %" PRIu64 " more such", keeper->where, keeper->holders - 1);
     else
@@ -203,6 +203,7 @@ static void growth_json_keepers(const struct growth *growth, struct json *json)
         json_begin_object(json, NULL);
         json_string(json, "where", keeper->where);
         json_string(json, "mostly", keeper->mostly);
+        json_unsigned(json, "mostly_entries", keeper->mostly_entries);
         json_string(json, "holder", keeper->holder[0] ? keeper->holder : NULL);
         snprintf(address, sizeof(address), "0x%" PRIx64, keeper->address);
         json_string(json, "address", keeper->address ? address : NULL);

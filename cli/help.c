@@ -8,7 +8,7 @@
 const struct cli_command *const cli_commands[] = {
     &cli_command_ps,    &cli_command_info, &cli_command_doctor,  &cli_command_exec, &cli_command_stats,
     &cli_command_heap,  &cli_command_snapshot, &cli_command_why,     &cli_command_refs,
-    &cli_command_leaks, &cli_command_diff, &cli_command_console, &cli_command_help, NULL,
+    &cli_command_leaks, &cli_command_diff, &cli_command_grow,  &cli_command_console, &cli_command_help, NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name)
@@ -68,6 +68,9 @@ static const char help_leaks_options[] =
 static const char help_for_options[] =
     "  --for DURATION        look again after so long\n";
 
+static const char help_every_options[] =
+    "  --every DURATION      and look between\n";
+
 static const char help_rows_options[] =
     "  -n NUMBER             so many rows\n";
 
@@ -85,8 +88,9 @@ static void help_print_options(const struct cli_command *command)
     fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
             command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
             command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
-    fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_LEAKS ? help_leaks_options : "",
+    fprintf(cli_output, "%s%s%s%s", command->takes & CLI_TAKES_LEAKS ? help_leaks_options : "",
             command->takes & CLI_TAKES_FOR ? help_for_options : "",
+            command->takes & CLI_TAKES_EVERY ? help_every_options : "",
             command->takes & CLI_TAKES_ROWS ? help_rows_options : "");
     fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_VALUES ? help_values_options : "",
             command->takes & CLI_TAKES_FREEZE ? help_freeze_options : "",
@@ -178,6 +182,7 @@ static void help_print_man(void)
     help_print_roff(help_heap_options);
     help_print_roff(help_leaks_options);
     help_print_roff(help_for_options);
+    help_print_roff(help_every_options);
     help_print_roff(help_rows_options);
     help_print_roff(help_values_options);
     help_print_roff(help_freeze_options);
