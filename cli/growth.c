@@ -166,12 +166,10 @@ struct error *growth_look_take(struct growth_look *look, struct growth_types *ty
     if (view->heap)
         heap_read_generations(view->heap);
     struct error *error = heap_graph_open(graph, view, options);
-    if (error || (error = growth_take_nodes(look, types, view)))
+    if (error || (error = excess_count(&look->excess, view, graph)) || (error = growth_take_nodes(look, types, view)))
         return error;
     compare_look_print(&look->look, graph);
-    if ((error = growth_take_values(look, view)))
-        return error;
-    return excess_count(&look->excess, view, graph);
+    return growth_take_values(look, view);
 }
 
 void growth_look_deinit(struct growth_look *look)
@@ -265,8 +263,23 @@ static struct error *growth_make_rows(struct growth *growth, const struct growth
     return NULL;
 }
 
-struct error *growth_find(struct growth *growth, const struct growth_types *types, const struct growth_look *before,
-                          const struct growth_look *after, struct heap_view *view, const struct graph *graph, size_t most)
+/* Once they have been compared, who keeps what is asked of the later look's types and sizes alone. */
+static void growth_forget(struct growth_look *before, struct growth_look *after)
+{
+    uint32_t count = before->look.count;
+
+    compare_look_deinit(&before->look);
+    before->look.count = count;
+    free(after->look.addresses);
+    free(after->look.prints);
+    free(after->look.generations);
+    after->look.addresses = NULL;
+    after->look.prints = NULL;
+    after->look.generations = NULL;
+}
+
+struct error *growth_find(struct growth *growth, const struct growth_types *types, struct growth_look *before,
+                          struct growth_look *after, struct heap_view *view, const struct graph *graph, size_t most)
 {
     struct compare compare;
 
@@ -277,6 +290,7 @@ struct error *growth_find(struct growth *growth, const struct growth_types *type
         growth->changed = compare.counts[COMPARE_CHANGED];
         growth->blank = compare.counts[COMPARE_BLANK];
         error = growth_make_rows(growth, types, before, after, &compare, view);
+        growth_forget(before, after);
     }
     if (!error)
         error = growth_find_keepers(growth, types, after, &compare, view, graph, most);

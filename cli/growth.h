@@ -67,10 +67,10 @@ struct error *growth_look_count(struct growth_look *look, struct growth_types *t
 void growth_look_deinit(struct growth_look *look);
 void growth_types_deinit(struct growth_types *types);
 
-/* What grew; the later look's view and graph are still open. At most `most` keepers are named. End it with growth_deinit() in
- * any case. */
-struct error *growth_find(struct growth *growth, const struct growth_types *types, const struct growth_look *before,
-                          const struct growth_look *after, struct heap_view *view, const struct graph *graph, size_t most)
+/* What grew; the later look's view and graph are still open. Of the looks only what is printed is left. At most `most` keepers are
+ * named. End it with growth_deinit() in any case. */
+struct error *growth_find(struct growth *growth, const struct growth_types *types, struct growth_look *before,
+                          struct growth_look *after, struct heap_view *view, const struct graph *graph, size_t most)
     __attribute__((warn_unused_result));
 void growth_deinit(struct growth *growth);
 

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "attach/scope.h"
+
 static void references_count_edges(struct references *references, const struct graph *graph)
 {
     for (size_t e = 0; e < graph->edge_count; e++) {
@@ -11,63 +13,65 @@ static void references_count_edges(struct references *references, const struct g
     }
 }
 
-/* A static object's references may be its initializer's, which counted none: a static type's base, a frozen code's
- * constants. Each such object is the target of one root. */
-static void references_doubt_static(struct references *references, const struct graph *graph, uint32_t node)
+static bool references_mark(uint64_t *bits, uint32_t node)
 {
-    for (uint32_t e = graph->first[node]; e < graph->first[node + 1]; e++) {
+    bool before = bits[node / 64] >> node % 64 & 1;
+
+    bits[node / 64] |= UINT64_C(1) << node % 64;
+    return !before;
+}
+
+static void references_withdraw(struct references *references, const struct graph *graph, uint32_t from, bool possible)
+{
+    for (uint32_t e = graph->first[from]; e < graph->first[from + 1]; e++) {
         if (graph_is_counted(graph, e)) {
             references->sure[graph_target(graph, e)]--;
-            references->possible[graph_target(graph, e)]++;
+            references->possible[graph_target(graph, e)] += possible;
         }
     }
 }
 
-/* Is this root the first that leads to a table of interned strings? */
-static bool references_is_table(const struct graph *graph, size_t number)
+/* Those of the table of interned strings count for nothing. A static object's may be its initializer's, which counted none: a static
+ * type's base, a frozen code's constants. */
+static void references_doubt(struct references *references, const struct graph *graph, uint64_t *done)
 {
-    const struct graph_root *root = &graph->roots[number];
-
-    if (root->kind != HEAP_ROOT_INTERNED)
-        return false;
-    for (size_t i = 0; i < number; i++) {
-        if (graph->roots[i].kind == HEAP_ROOT_INTERNED && graph->roots[i].target == root->target)
-            return false;
+    for (size_t i = 0; i < graph->root_count; i++) {
+        const struct graph_root *root = &graph->roots[i];
+        if (root->kind == HEAP_ROOT_INTERNED && references_mark(done, root->target))
+            references_withdraw(references, graph, root->target, false);
     }
-    return true;
-}
-
-static void references_forget_table(struct references *references, const struct graph *graph, uint32_t table)
-{
-    for (uint32_t e = graph->first[table]; e < graph->first[table + 1]; e++) {
-        if (graph_is_counted(graph, e))
-            references->sure[graph_target(graph, e)]--;
+    for (size_t i = 0; i < graph->root_count; i++) {
+        const struct graph_root *root = &graph->roots[i];
+        if (root->kind == HEAP_ROOT_OBJECT && references_mark(done, root->target))
+            references_withdraw(references, graph, root->target, true);
     }
 }
 
-static void references_count_root(struct references *references, const struct graph *graph, const struct graph_root *root)
+/* A static object is a variable itself: nobody's reference. A frame's that isn't counted is borrowed from one that is. */
+static void references_count_roots(struct references *references, const struct graph *graph)
 {
-    if (root->kind == HEAP_ROOT_OBJECT) /* it is a variable itself: nobody's reference */
-        references_doubt_static(references, graph, root->target);
-    else if (root->counted)
-        references->sure[root->target]++;
-    else if (root->kind != HEAP_ROOT_FRAME)
-        references->possible[root->target]++;
+    for (size_t i = 0; i < graph->root_count; i++) {
+        const struct graph_root *root = &graph->roots[i];
+        if (root->kind == HEAP_ROOT_OBJECT)
+            continue;
+        if (root->counted)
+            references->sure[root->target]++;
+        else if (root->kind != HEAP_ROOT_FRAME)
+            references->possible[root->target]++;
+    }
 }
 
 struct error *references_count(struct references *references, const struct graph *graph)
 {
     size_t room = (size_t)graph->nodes.count + 1;
+    scoped_free uint64_t *done = calloc(room / 64 + 1, sizeof(*done));
 
     *references = (struct references){calloc(room, sizeof(uint32_t)), calloc(room, sizeof(uint32_t))};
-    if (!references->sure || !references->possible)
+    if (!done || !references->sure || !references->possible)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the references");
     references_count_edges(references, graph);
-    for (size_t i = 0; i < graph->root_count; i++) {
-        references_count_root(references, graph, &graph->roots[i]);
-        if (references_is_table(graph, i))
-            references_forget_table(references, graph, graph->roots[i].target);
-    }
+    references_doubt(references, graph, done);
+    references_count_roots(references, graph);
     return NULL;
 }
 
