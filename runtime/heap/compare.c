@@ -215,7 +215,7 @@ static void compare_enter_roots(struct compare_search *search, bool frames)
 {
     for (uint32_t i = 0; i < search->graph->root_count; i++) {
         const struct graph_root *root = &search->graph->roots[i];
-        if (root->kind != HEAP_ROOT_INTERNED && root->kind != HEAP_ROOT_OBJECT &&
+        if (!root->stale && root->kind != HEAP_ROOT_INTERNED && root->kind != HEAP_ROOT_OBJECT &&
             (root->kind == HEAP_ROOT_FRAME) == frames && compare_is_free(search, root->target))
             compare_enter(search, root->target, root->target, COMPARE_ROOT | i);
     }
