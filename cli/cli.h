@@ -48,6 +48,13 @@ struct cli_options {
     } freeze;
     bool trim;               /* of mem: --trim */
     struct {
+        bool refs, cycles;   /* one alone; neither: both */
+        bool exit_code;      /* 1 on a finding */
+    } leaks;
+    struct {
+        int64_t for_ms, every_ms; /* 0: not said */
+    } period;
+    struct {
         bool in, out;        /* one alone; neither: both */
     } sides;                 /* of refs */
     size_t depth;            /* --depth; 0: not said */
@@ -77,6 +84,9 @@ enum {
     CLI_TAKES_STACK = 1 << 10,  /* --locals --native --stop */
     CLI_TAKES_THREAD = 1 << 11, /* --thread main|any|TID alone: what is shown */
     CLI_MAKES_FILE = 1 << 12,   /* -o is a file of its own, not of the answer */
+    CLI_TAKES_LEAKS = 1 << 13, /* --refs --cycles --exit-code */
+    CLI_TAKES_FOR = 1 << 14, /* --for */
+    CLI_TAKES_EVERY = 1 << 15, /* --every */
 };
 
 struct cli_command {
@@ -100,7 +110,7 @@ extern const struct cli_group cli_groups[];
 
 extern const struct cli_command cli_command_ps, cli_command_info, cli_command_doctor, cli_command_exec, cli_command_stats;
 extern const struct cli_command cli_command_stack, cli_command_gc, cli_command_heap, cli_command_why, cli_command_refs, cli_command_retained;
-extern const struct cli_command cli_command_mem, cli_command_snapshot, cli_command_console, cli_command_help;
+extern const struct cli_command cli_command_leaks, cli_command_diff, cli_command_grow, cli_command_mem, cli_command_snapshot, cli_command_console, cli_command_help;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];
@@ -110,6 +120,9 @@ const struct cli_command *cli_find_command(const char *name);
 
 /* Standard output, or the file of -o. All answers go there. */
 extern FILE *cli_output;
+
+/* Something was found that --exit-code asks for: a run without an error ends with status 1. */
+extern bool cli_finding;
 
 /* "safepoint: TEXT" on standard error, unless -q. */
 void cli_note(const struct cli_options *options, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -17,8 +17,11 @@ const struct cli_command *const cli_commands[] = {
     &cli_command_why,
     &cli_command_refs,
     &cli_command_retained,
+    &cli_command_leaks,
     &cli_command_mem,
     &cli_command_snapshot,
+    &cli_command_diff,
+    &cli_command_grow,
     &cli_command_console,
     &cli_command_help,
     NULL,
@@ -70,6 +73,13 @@ const struct cli_group cli_groups[] = {
      "  --stop                stop the whole process while it is read: an exact picture\n"},
     {CLI_TAKES_THREAD, "--thread",
      "  --thread main|TID     this one alone\n"},
+    {CLI_TAKES_LEAKS, "--refs, --cycles, --exit-code",
+     "  --refs, --cycles      one alone\n"
+     "  --exit-code           status 1 on a finding\n"},
+    {CLI_TAKES_FOR, "--for",
+     "  --for DURATION        look again after so long\n"},
+    {CLI_TAKES_EVERY, "--every",
+     "  --every DURATION      and look between\n"},
     {CLI_TAKES_TRIM, "--trim",
      "  --trim                have it give back what its malloc keeps free: malloc_trim(0) runs in it\n"},
     {CLI_MAKES_FILE, "-o",
@@ -88,7 +98,7 @@ const struct cli_group cli_groups[] = {
 };
 
 static const char help_statuses[] =
-    "0 done, 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
+    "0 done, 1 a finding (--exit-code), 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
     "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a snapshot is damaged,\n130 interrupted.\n";
 
 static const char *help_runs_code(const struct cli_command *command)

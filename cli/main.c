@@ -13,6 +13,7 @@
 #include "cli/help.h"
 
 #define MAIN_TIMEOUT_MS 10000
+#define MAIN_FOUND      1 /* the exit status of a finding */
 
 enum {
     OPTION_THREAD = 256,
@@ -40,6 +41,11 @@ enum {
     OPTION_LOCALS,
     OPTION_NATIVE,
     OPTION_STOP,
+    OPTION_REFS,
+    OPTION_CYCLES,
+    OPTION_EXIT_CODE,
+    OPTION_FOR,
+    OPTION_EVERY,
 };
 
 static const struct option main_options[] = {
@@ -64,6 +70,11 @@ static const struct option main_options[] = {
     {"locals", no_argument, NULL, OPTION_LOCALS},
     {"native", no_argument, NULL, OPTION_NATIVE},
     {"stop", no_argument, NULL, OPTION_STOP},
+    {"refs", no_argument, NULL, OPTION_REFS},
+    {"cycles", no_argument, NULL, OPTION_CYCLES},
+    {"exit-code", no_argument, NULL, OPTION_EXIT_CODE},
+    {"for", required_argument, NULL, OPTION_FOR},
+    {"every", required_argument, NULL, OPTION_EVERY},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -171,6 +182,20 @@ static struct error *main_take_freeze_option(struct cli_options *options, int op
     return NULL;
 }
 
+static bool *main_leaks_flag(struct cli_options *options, int option)
+{
+    return option == OPTION_REFS     ? &options->leaks.refs
+           : option == OPTION_CYCLES ? &options->leaks.cycles
+                                     : &options->leaks.exit_code;
+}
+
+static struct error *main_take_duration(const char *option, const char *value, int64_t *milliseconds)
+{
+    if (cli_parse_duration(value, milliseconds) && *milliseconds > 0)
+        return NULL;
+    return error_create(ERROR_USAGE, "500ms, 10s, 5m", "--%s %s is no duration", option, value);
+}
+
 static struct error *main_take_thread(struct cli_options *options, const char *value)
 {
     int64_t tid = 0;
@@ -245,6 +270,18 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case 'n':
         *seen |= CLI_TAKES_ROWS;
         return main_take_heap_option(options, option, value);
+    case OPTION_REFS:
+    case OPTION_CYCLES:
+    case OPTION_EXIT_CODE:
+        *seen |= CLI_TAKES_LEAKS;
+        *main_leaks_flag(options, option) = true;
+        return NULL;
+    case OPTION_FOR:
+        *seen |= CLI_TAKES_FOR;
+        return main_take_duration("for", value, &options->period.for_ms);
+    case OPTION_EVERY:
+        *seen |= CLI_TAKES_EVERY;
+        return main_take_duration("every", value, &options->period.every_ms);
     case OPTION_IN:
     case OPTION_OUT:
         *seen |= CLI_TAKES_SIDES;
@@ -485,7 +522,7 @@ int main(int argc, char **argv)
 {
     struct cli_options options = {.timeout_ms = MAIN_TIMEOUT_MS};
     struct json json;
-    int status = 0;
+    int status;
 
     setlocale(LC_ALL, "");
     cli_signals_init();
@@ -500,6 +537,7 @@ int main(int argc, char **argv)
         error = main_run(&options, &json);
     if (envelope)
         main_json_end(&json, error);
+    status = cli_finding ? MAIN_FOUND : 0;
     if (error) {
         status = error_exit_status(error_code(error));
         if (!main_script_spoke(&options, error) && !options.json)
