@@ -19,6 +19,8 @@ enum cli_color { CLI_COLOR_AUTO, CLI_COLOR_ALWAYS, CLI_COLOR_NEVER };
 enum cli_channel { CLI_CHANNEL_AUTO, CLI_CHANNEL_PASSED, CLI_CHANNEL_DIRECTORY };
 
 enum cli_heap_by { CLI_HEAP_BY_TYPE, CLI_HEAP_BY_MODULE, CLI_HEAP_BY_SIZE, CLI_HEAP_BY_GENERATION };
+/* CLI_FORMAT_NONE: not said */
+enum cli_format { CLI_FORMAT_NONE, CLI_FORMAT_HEAPSNAPSHOT, CLI_FORMAT_JSONL, CLI_FORMAT_DOT };
 enum cli_heap_sort { CLI_HEAP_SORT_BYTES, CLI_HEAP_SORT_COUNT, CLI_HEAP_SORT_REFS, CLI_HEAP_SORT_NAME };
 
 /* What was asked on the command line. */
@@ -45,7 +47,12 @@ struct cli_options {
         bool no_fork, no_pause;
         uint64_t max_memory; /* bytes that we may take; 0: no bound */
     } freeze;
-    bool values;             /* of a snapshot: --values */
+    bool values;             /* what strings and numbers hold: --values */
+    struct {
+        enum cli_format format;
+        const char *of;      /* an address or a type; NULL: all */
+        uint32_t depth;      /* steps from there; 0: not said */
+    } export;
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -59,7 +66,9 @@ enum {
     CLI_TAKES_HEAP = 4,    /* --by --sort --min --match -n */
     CLI_TAKES_WAIT = 8,    /* --timeout --wake --no-wake */
     CLI_TAKES_FREEZE = 16, /* --no-fork --no-pause --max-memory */
-    CLI_TAKES_VALUES = 32, /* --values; and -o is a file of its own, not of the answer */
+    CLI_TAKES_VALUES = 32, /* --values */
+    CLI_MAKES_FILE = 1 << 18,   /* -o is a file of its own, not of the answer */
+    CLI_TAKES_EXPORT = 1 << 20, /* --format --of --depth */
 };
 
 struct cli_command {
@@ -72,7 +81,8 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
-    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_help;
+    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_export,
+    cli_command_help;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];

@@ -11,28 +11,51 @@ struct namespaces_search {
     struct heap *heap;
 };
 
-static void namespaces_mark(const struct namespaces_search *search, uint64_t address)
+struct error *heap_namespaces_init(struct heap_namespaces *namespaces, uint32_t count)
+{
+    namespaces->bits = calloc(count / 64 + 1, sizeof(*namespaces->bits));
+    return namespaces->bits ? NULL : error_create(ERROR_SYSTEM, NULL, "out of memory for the names");
+}
+
+void heap_namespaces_mark(struct heap_namespaces *namespaces, uint32_t node)
+{
+    namespaces->bits[node / 64] |= UINT64_C(1) << node % 64;
+}
+
+bool heap_namespaces_by_field(const char *label)
+{
+    static const char *const labels[] = {"__dict__", "__globals__", "f_globals", "f_locals"};
+
+    for (size_t i = 0; label && i < sizeof(labels) / sizeof(labels[0]); i++) {
+        if (!strcmp(label, labels[i]))
+            return true;
+    }
+    return false;
+}
+
+bool heap_namespaces_by_root(enum heap_root_kind kind)
+{
+    return kind == HEAP_ROOT_MODULE || kind == HEAP_ROOT_BUILTINS;
+}
+
+static void namespaces_mark_object(const struct namespaces_search *search, uint64_t address)
 {
     uint32_t node = heap_find(search->heap, address);
 
     if (node != HEAP_NONE)
-        search->namespaces->bits[node / 64] |= UINT64_C(1) << node % 64;
+        heap_namespaces_mark(search->namespaces, node);
 }
 
 static void namespaces_mark_edge(void *context, const struct heap_edge *edge)
 {
-    static const char *const labels[] = {"__dict__", "__globals__", "f_globals", "f_locals"};
-
-    for (size_t i = 0; edge->kind == HEAP_EDGE_FIELD && i < sizeof(labels) / sizeof(labels[0]); i++) {
-        if (edge->label && !strcmp(edge->label, labels[i]))
-            namespaces_mark(context, edge->target);
-    }
+    if (edge->kind == HEAP_EDGE_FIELD && heap_namespaces_by_field(edge->label))
+        namespaces_mark_object(context, edge->target);
 }
 
 static void namespaces_mark_root(void *context, const struct heap_root *root)
 {
-    if (root->kind == HEAP_ROOT_MODULE || root->kind == HEAP_ROOT_BUILTINS)
-        namespaces_mark(context, root->target);
+    if (heap_namespaces_by_root(root->kind))
+        namespaces_mark_object(context, root->target);
 }
 
 struct error *heap_namespaces_find(struct heap_namespaces *namespaces, struct heap *heap,
@@ -40,11 +63,10 @@ struct error *heap_namespaces_find(struct heap_namespaces *namespaces, struct he
 {
     struct namespaces_search search = {namespaces, heap};
     uint32_t count = heap_count(heap);
-    struct error *error = NULL;
+    struct error *error = heap_namespaces_init(namespaces, count);
 
-    namespaces->bits = calloc(count / 64 + 1, sizeof(*namespaces->bits));
-    if (!namespaces->bits)
-        return error_create(ERROR_SYSTEM, NULL, "out of memory for the names");
+    if (error)
+        return error;
     heap_visit_roots(heap, namespaces_mark_root, &search);
     for (uint32_t i = 0; i < count && !error; i++) {
         heap_visit_edges(heap, i, namespaces_mark_edge, &search);
@@ -67,5 +89,5 @@ bool heap_namespaces_tell(const struct heap_namespaces *namespaces, struct heap 
 
     if (edge->kind != HEAP_EDGE_VALUE)
         return true;
-    return (namespaces->bits[from / 64] >> from % 64 & 1) && heap_read_name(heap, edge->name, first, sizeof(first));
+    return heap_namespaces_has(namespaces, from) && heap_read_name(heap, edge->name, first, sizeof(first));
 }

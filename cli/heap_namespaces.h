@@ -12,11 +12,25 @@ struct heap_namespaces {
     uint64_t *bits; /* one a node */
 };
 
+/* None of so many nodes, at first; then those that are marked. ERROR_SYSTEM. End it with heap_namespaces_deinit(). */
+struct error *heap_namespaces_init(struct heap_namespaces *namespaces, uint32_t count) __attribute__((warn_unused_result));
+void heap_namespaces_mark(struct heap_namespaces *namespaces, uint32_t node);
+
+/* Does a field of this name (may be NULL) hold one? Is what roots of this kind hold one? */
+bool heap_namespaces_by_field(const char *label);
+bool heap_namespaces_by_root(enum heap_root_kind kind);
+
 /* Looks through a heap for them. ERROR_INTERRUPTED by `progress` (may be NULL), ERROR_SYSTEM. End it with
  * heap_namespaces_deinit() in any case. */
 struct error *heap_namespaces_find(struct heap_namespaces *namespaces, struct heap *heap,
                                    const struct heap_progress *progress) __attribute__((warn_unused_result));
 void heap_namespaces_deinit(struct heap_namespaces *namespaces);
+
+/* Is this node one? */
+static inline bool heap_namespaces_has(const struct heap_namespaces *namespaces, uint32_t node)
+{
+    return namespaces->bits[node / 64] >> node % 64 & 1;
+}
 
 /* May the name of this reference of a node be told? Of any that isn't a dict's value it may. */
 bool heap_namespaces_tell(const struct heap_namespaces *namespaces, struct heap *heap, uint32_t from,

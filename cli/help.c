@@ -7,7 +7,7 @@
 
 const struct cli_command *const cli_commands[] = {
     &cli_command_ps,    &cli_command_info, &cli_command_doctor,  &cli_command_exec, &cli_command_stats,
-    &cli_command_heap,  &cli_command_snapshot, &cli_command_console, &cli_command_help, NULL,
+    &cli_command_heap,  &cli_command_snapshot, &cli_command_export, &cli_command_console, &cli_command_help, NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name)
@@ -50,9 +50,16 @@ static const char help_freeze_options[] =
     "  --no-pause            read the process as it runs\n"
     "  --max-memory SIZE     take no more than this; what is left out makes the answer partial\n";
 
-static const char help_values_options[] =
-    "  -o, --output FILE     the file that it makes (it must be said)\n"
-    "  --values              put what strings and numbers are into it, too\n";
+static const char help_file_options[] = "  -o, --output FILE     the file that it makes (it must be said)\n";
+
+static const char help_values_options[] = "  --values              what strings and numbers hold, too; not only their sizes\n";
+
+static const char help_export_options[] =
+    "  --format heapsnapshot|jsonl|dot\n"
+    "                        for Chrome's DevTools and memlab; a line of JSON for each object and reference; a part\n"
+    "                        of it for Graphviz\n"
+    "  --of ADDRESS|TYPE     of dot: around which objects\n"
+    "  --depth NUMBER        of dot: so many steps from there (default 2)\n";
 
 static const char help_heap_options[] =
     "  --by type|module|size|generation\n"
@@ -75,7 +82,10 @@ static void help_print_options(const struct cli_command *command)
     fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
             command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
             command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
-    fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_VALUES ? help_values_options : "",
+    fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_EXPORT ? help_export_options : "",
+            command->takes & CLI_MAKES_FILE ? help_file_options : "",
+            command->takes & CLI_TAKES_VALUES ? help_values_options : "");
+    fprintf(cli_output, "%s%s",
             command->takes & CLI_TAKES_FREEZE ? help_freeze_options : "",
             command->takes & CLI_TAKES_WAIT ? help_wait_options : "");
 }

@@ -16,7 +16,7 @@
 
 enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
        OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
-       OPTION_NO_FORK, OPTION_VALUES };
+       OPTION_NO_FORK, OPTION_VALUES, OPTION_FORMAT, OPTION_OF, OPTION_DEPTH };
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
@@ -33,6 +33,9 @@ static const struct option main_options[] = {
     {"no-pause", no_argument, NULL, OPTION_NO_PAUSE},
     {"no-fork", no_argument, NULL, OPTION_NO_FORK},
     {"values", no_argument, NULL, OPTION_VALUES},
+    {"format", required_argument, NULL, OPTION_FORMAT},
+    {"of", required_argument, NULL, OPTION_OF},
+    {"depth", required_argument, NULL, OPTION_DEPTH},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -124,6 +127,31 @@ static struct error *main_take_freeze_option(struct cli_options *options, int op
     return NULL;
 }
 
+/* The options of export. */
+static struct error *main_take_export_option(struct cli_options *options, int option, const char *value)
+{
+    static const char *const formats[] = {"heapsnapshot", "jsonl", "dot", NULL};
+    struct error *error;
+    int64_t number;
+    int choice;
+
+    switch (option) {
+    case OPTION_FORMAT:
+        if (!(error = main_choice("format", value, formats, &choice)))
+            options->export.format = (enum cli_format)(choice + CLI_FORMAT_HEAPSNAPSHOT);
+        return error;
+    case OPTION_OF:
+        options->export.of = value;
+        return NULL;
+    default: /* --depth */
+        if (main_take_number(value, &number) && number > 0 && number <= INT_MAX) {
+            options->export.depth = (uint32_t)number;
+            return NULL;
+        }
+        return error_create(ERROR_USAGE, NULL, "--depth %s is no number of steps", value);
+    }
+}
+
 static struct error *main_take_thread(struct cli_options *options, const char *value)
 {
     int64_t tid = 0;
@@ -196,6 +224,11 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         *seen |= CLI_TAKES_VALUES;
         options->values = true;
         return NULL;
+    case OPTION_FORMAT:
+    case OPTION_OF:
+    case OPTION_DEPTH:
+        *seen |= CLI_TAKES_EXPORT;
+        return main_take_export_option(options, option, value);
     case OPTION_COLOR:
         if (!(error = main_choice("color", value, colors, &choice)))
             options->color = (enum cli_color)choice;
@@ -304,6 +337,7 @@ static const char *main_group_name(int group)
         {CLI_TAKES_HEAP, "--by, --sort, --min, --match, -n"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
         {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--thread, --interp, --channel"},
         {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
+        {CLI_TAKES_EXPORT, "--format, --of, --depth"},
     };
 
     for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
@@ -389,7 +423,7 @@ static void main_json_end(struct json *json, const struct error *error)
 static struct error *main_open_output(const struct cli_options *options)
 {
     cli_output = stdout;
-    if (!options->output_path || (options->command->takes & CLI_TAKES_VALUES && !options->help))
+    if (!options->output_path || (options->command->takes & CLI_MAKES_FILE && !options->help))
         return NULL;
     FILE *file = fopen(options->output_path, "we");
     if (!file)
