@@ -15,6 +15,7 @@ static const struct export_format {
     struct error *(*write)(struct export *export);
 } export_formats[] = {
     [CLI_FORMAT_HEAPSNAPSHOT] = {"heapsnapshot", true, export_heapsnapshot},
+    [CLI_FORMAT_JSONL] = {"jsonl", true, export_jsonl},
 };
 
 /* ------------------------------------------------------------------ answer */
