@@ -16,6 +16,7 @@ static const struct export_format {
 } export_formats[] = {
     [CLI_FORMAT_HEAPSNAPSHOT] = {"heapsnapshot", true, export_heapsnapshot},
     [CLI_FORMAT_JSONL] = {"jsonl", true, export_jsonl},
+    [CLI_FORMAT_DOT] = {"dot", false, export_dot},
 };
 
 /* ------------------------------------------------------------------ answer */
@@ -64,6 +65,8 @@ static struct error *export_check(const struct cli_options *options)
         return error_create(ERROR_USAGE, NULL, "--json and -o - both write to standard output");
     if (export_formats[options->export.format].whole && (options->export.of || options->export.depth))
         return error_create(ERROR_USAGE, NULL, "--of and --depth are for --format dot");
+    if (!export_formats[options->export.format].whole && !options->export.of)
+        return error_create(ERROR_USAGE, "--of 0x7f12..., or a type's name as heap has it", "--format dot needs --of");
     return NULL;
 }
 
