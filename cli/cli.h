@@ -18,7 +18,7 @@
 enum cli_color { CLI_COLOR_AUTO, CLI_COLOR_ALWAYS, CLI_COLOR_NEVER };
 enum cli_channel { CLI_CHANNEL_AUTO, CLI_CHANNEL_PASSED, CLI_CHANNEL_DIRECTORY };
 
-enum cli_heap_by { CLI_HEAP_BY_TYPE, CLI_HEAP_BY_MODULE, CLI_HEAP_BY_SIZE, CLI_HEAP_BY_GENERATION };
+enum cli_heap_by { CLI_HEAP_BY_TYPE, CLI_HEAP_BY_MODULE, CLI_HEAP_BY_SIZE, CLI_HEAP_BY_GENERATION, CLI_HEAP_BY_ROOT };
 /* CLI_FORMAT_NONE: not said */
 enum cli_format { CLI_FORMAT_NONE, CLI_FORMAT_HEAPSNAPSHOT, CLI_FORMAT_JSONL, CLI_FORMAT_DOT };
 enum cli_heap_sort { CLI_HEAP_SORT_BYTES, CLI_HEAP_SORT_COUNT, CLI_HEAP_SORT_REFS, CLI_HEAP_SORT_NAME };
@@ -38,6 +38,7 @@ struct cli_options {
     int64_t timeout_ms;
     struct {
         enum cli_heap_by by;
+        bool by_said;
         enum cli_heap_sort sort;
         const char *match;   /* a pattern for names; NULL: all */
         uint64_t min;        /* bytes that a row must have */
@@ -50,9 +51,12 @@ struct cli_options {
     bool values;             /* what strings and numbers hold: --values */
     struct {
         enum cli_format format;
-        const char *of;      /* an address or a type; NULL: all */
-        uint32_t depth;      /* steps from there; 0: not said */
+        const char *of;      /* an address or a type; NULL: not said */
     } export;
+    struct {
+        bool in, out;        /* one alone; neither: both */
+    } sides;                 /* of refs */
+    size_t depth;            /* --depth; 0: not said */
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -63,12 +67,15 @@ struct cli_options {
 enum {
     CLI_TAKES_REQUEST = 1, /* --thread --interp --channel */
     CLI_TAKES_CODE = 2,    /* -c -e -- ARGS */
-    CLI_TAKES_HEAP = 4,    /* --by --sort --min --match -n */
+    CLI_TAKES_HEAP = 4,    /* --by --sort --min --match */
     CLI_TAKES_WAIT = 8,    /* --timeout --wake --no-wake */
     CLI_TAKES_FREEZE = 16, /* --no-fork --no-pause --max-memory */
     CLI_TAKES_VALUES = 32, /* --values */
     CLI_MAKES_FILE = 1 << 18,   /* -o is a file of its own, not of the answer */
-    CLI_TAKES_EXPORT = 1 << 20, /* --format --of --depth */
+    CLI_TAKES_EXPORT = 1 << 20, /* --format --of */
+    CLI_TAKES_ROWS = 1024, /* -n */
+    CLI_TAKES_SIDES = 1 << 21, /* --in --out */
+    CLI_TAKES_DEPTH = 1 << 22, /* --depth */
 };
 
 struct cli_command {
@@ -83,6 +90,7 @@ struct cli_command {
 extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
     cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_export,
     cli_command_help;
+extern const struct cli_command cli_command_why;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];

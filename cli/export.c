@@ -63,7 +63,7 @@ static struct error *export_check(const struct cli_options *options)
         return error_create(ERROR_USAGE, "-o - for standard output", "export needs the name of the file: -o FILE");
     if (options->json && export_to_stdout(options))
         return error_create(ERROR_USAGE, NULL, "--json and -o - both write to standard output");
-    if (export_formats[options->export.format].whole && (options->export.of || options->export.depth))
+    if (export_formats[options->export.format].whole && (options->export.of || options->depth))
         return error_create(ERROR_USAGE, NULL, "--of and --depth are for --format dot");
     if (!export_formats[options->export.format].whole && !options->export.of)
         return error_create(ERROR_USAGE, "--of 0x7f12..., or a type's name as heap has it", "--format dot needs --of");
@@ -139,7 +139,7 @@ const struct cli_command cli_command_export = {
                    "as lines of JSON. dot: what is around some objects (--of). No values, neither of strings and numbers nor the\n"
                    "keys of dicts, but with --values. The file is readable by its owner alone.",
     .example = "safepoint export 4711 --format heapsnapshot -o app.heapsnapshot",
-    .takes = CLI_MAKES_FILE | CLI_TAKES_VALUES | CLI_TAKES_EXPORT | CLI_TAKES_FREEZE | CLI_TAKES_WAIT,
+    .takes = CLI_MAKES_FILE | CLI_TAKES_VALUES | CLI_TAKES_EXPORT | CLI_TAKES_DEPTH | CLI_TAKES_FREEZE | CLI_TAKES_WAIT,
     .words_min = 1,
     .words_max = 1,
     .run = export_run,

@@ -6,13 +6,12 @@
  */
 #include "cli/export.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "attach/scope.h"
 #include "cli/heap_graph.h"
+#include "cli/heap_pick.h"
 #include "protocol/dot.h"
 
 #define DOT_DEPTH      2
@@ -55,57 +54,20 @@ static bool dot_take(struct export_picture *picture, uint32_t node)
 
 /* ------------------------------------------------------------------ chosen */
 
-/* "0x7f...", or in decimal: an address. */
-static bool dot_is_address(const char *text, uint64_t *address)
-{
-    char *end;
-
-    errno = 0;
-    *address = strtoull(text, &end, 0);
-    return text[0] >= '0' && text[0] <= '9' && !*end && !errno;
-}
-
-static uint32_t dot_find_address(const struct heap_view *view, uint64_t address)
-{
-    uint32_t low = 0, high = heap_view_count(view);
-
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (heap_view_node(view, middle).address < address)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < heap_view_count(view) && heap_view_node(view, low).address == address ? low : HEAP_NONE;
-}
-
-static void dot_choose_type(struct export_picture *picture, const char *name)
+static struct error *dot_choose(struct export_picture *picture)
 {
     const struct heap_view *view = &picture->export->view;
     uint32_t count = heap_view_count(view);
+    struct heap_pick pick;
+    struct error *error = heap_pick_find(&pick, view, picture->export->options->export.of);
 
-    for (uint32_t i = 0; i < count && picture->count < DOT_CHOSEN_MAX; i++) {
-        if (!strcmp(heap_view_type_name(view, heap_view_node(view, i).type), name))
+    for (uint32_t i = 0; !error && i < count && picture->count < DOT_CHOSEN_MAX; i++) {
+        if (heap_pick_has(&pick, view, i))
             dot_take(picture, i);
     }
-}
-
-static struct error *dot_choose(struct export_picture *picture)
-{
-    const char *of = picture->export->options->export.of;
-    uint64_t address;
-
-    if (dot_is_address(of, &address)) {
-        uint32_t node = dot_find_address(&picture->export->view, address);
-        if (node != HEAP_NONE)
-            dot_take(picture, node);
-    } else
-        dot_choose_type(picture, of);
+    heap_pick_deinit(&pick);
     picture->chosen = picture->count;
-    if (picture->count)
-        return NULL;
-    return error_create(ERROR_USAGE, "--of 0x7f12..., or a type's name as heap has it", "there is no object %s%s",
-                        dot_is_address(of, &address) ? "at " : "of type ", of);
+    return error;
 }
 
 /* ------------------------------------------------------------------- around */
@@ -147,10 +109,10 @@ static void dot_expand(struct export_picture *picture, uint32_t node, bool back)
 /* Step by step from those that were asked for, in one direction. */
 static void dot_walk(struct export_picture *picture, bool back)
 {
-    uint32_t depth = picture->export->options->export.depth ? picture->export->options->export.depth : DOT_DEPTH;
+    size_t depth = picture->export->options->depth ? picture->export->options->depth : DOT_DEPTH;
     uint32_t begin = 0, end = picture->chosen;
 
-    for (uint32_t step = 0; step < depth && begin < end; step++) {
+    for (size_t step = 0; step < depth && begin < end; step++) {
         uint32_t before = picture->count;
         for (uint32_t i = begin; i < end; i++) {
             if (i < picture->chosen || !dot_is_class(&picture->export->view, picture->nodes[i]))

@@ -44,7 +44,7 @@ static uint8_t export_class_of(const struct dominators *dominators, uint32_t hol
 {
     if (holder == dominators_unreachable(dominators))
         return EXPORT_UNREACHED;
-    return holder == dominators_group(dominators, HEAP_ROOT_INTERNED) ? EXPORT_INTERNED : EXPORT_HELD;
+    return holder == dominators_interned(dominators) ? EXPORT_INTERNED : EXPORT_HELD;
 }
 
 static void export_classify(struct export_heap *heap, const struct dominators *dominators)

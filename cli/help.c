@@ -7,7 +7,8 @@
 
 const struct cli_command *const cli_commands[] = {
     &cli_command_ps,    &cli_command_info, &cli_command_doctor,  &cli_command_exec, &cli_command_stats,
-    &cli_command_heap,  &cli_command_snapshot, &cli_command_export, &cli_command_console, &cli_command_help, NULL,
+    &cli_command_heap,  &cli_command_snapshot, &cli_command_why,  &cli_command_export, &cli_command_console,
+    &cli_command_help,  NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name)
@@ -58,8 +59,7 @@ static const char help_export_options[] =
     "  --format heapsnapshot|jsonl|dot\n"
     "                        for Chrome's DevTools and memlab; a line of JSON for each object and reference; a part\n"
     "                        of it for Graphviz\n"
-    "  --of ADDRESS|TYPE     of dot: around which objects\n"
-    "  --depth NUMBER        of dot: so many steps from there (default 2)\n";
+    "  --of ADDRESS|TYPE     of dot: around which objects; --depth NUMBER: so many steps from there (default 2)\n";
 
 static const char help_heap_options[] =
     "  --by type|module|size|generation\n"

@@ -16,7 +16,7 @@
 
 enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
        OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
-       OPTION_NO_FORK, OPTION_VALUES, OPTION_FORMAT, OPTION_OF, OPTION_DEPTH };
+       OPTION_NO_FORK, OPTION_VALUES, OPTION_IN, OPTION_OUT, OPTION_DEPTH, OPTION_FORMAT, OPTION_OF };
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
@@ -35,6 +35,8 @@ static const struct option main_options[] = {
     {"values", no_argument, NULL, OPTION_VALUES},
     {"format", required_argument, NULL, OPTION_FORMAT},
     {"of", required_argument, NULL, OPTION_OF},
+    {"in", no_argument, NULL, OPTION_IN},
+    {"out", no_argument, NULL, OPTION_OUT},
     {"depth", required_argument, NULL, OPTION_DEPTH},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
@@ -89,7 +91,7 @@ static struct error *main_take_size(const char *option, const char *value, uint6
 /* The options of heap. */
 static struct error *main_take_heap_option(struct cli_options *options, int option, const char *value)
 {
-    static const char *const by[] = {"type", "module", "size", "generation", NULL};
+    static const char *const by[] = {"type", "module", "size", "generation", "root", NULL};
     static const char *const sorts[] = {"bytes", "count", "refs", "name", NULL};
     struct error *error;
     int64_t number;
@@ -97,6 +99,7 @@ static struct error *main_take_heap_option(struct cli_options *options, int opti
 
     switch (option) {
     case OPTION_BY:
+        options->heap.by_said = true;
         if (!(error = main_choice("by", value, by, &choice)))
             options->heap.by = (enum cli_heap_by)choice;
         return error;
@@ -118,6 +121,16 @@ static struct error *main_take_heap_option(struct cli_options *options, int opti
     }
 }
 
+static struct error *main_take_depth(struct cli_options *options, const char *value)
+{
+    int64_t number;
+
+    if (!main_take_number(value, &number) || number < 1)
+        return error_create(ERROR_USAGE, NULL, "--depth %s is no number of steps", value);
+    options->depth = (size_t)number;
+    return NULL;
+}
+
 /* Those of commands that read the memory of a process. */
 static struct error *main_take_freeze_option(struct cli_options *options, int option, const char *value)
 {
@@ -132,24 +145,15 @@ static struct error *main_take_export_option(struct cli_options *options, int op
 {
     static const char *const formats[] = {"heapsnapshot", "jsonl", "dot", NULL};
     struct error *error;
-    int64_t number;
     int choice;
 
-    switch (option) {
-    case OPTION_FORMAT:
-        if (!(error = main_choice("format", value, formats, &choice)))
-            options->export.format = (enum cli_format)(choice + CLI_FORMAT_HEAPSNAPSHOT);
-        return error;
-    case OPTION_OF:
+    if (option == OPTION_OF) {
         options->export.of = value;
         return NULL;
-    default: /* --depth */
-        if (main_take_number(value, &number) && number > 0 && number <= INT_MAX) {
-            options->export.depth = (uint32_t)number;
-            return NULL;
-        }
-        return error_create(ERROR_USAGE, NULL, "--depth %s is no number of steps", value);
     }
+    if (!(error = main_choice("format", value, formats, &choice)))
+        options->export.format = (enum cli_format)(choice + CLI_FORMAT_HEAPSNAPSHOT);
+    return error;
 }
 
 static struct error *main_take_thread(struct cli_options *options, const char *value)
@@ -212,9 +216,19 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_SORT:
     case OPTION_MIN:
     case OPTION_MATCH:
-    case 'n':
         *seen |= CLI_TAKES_HEAP;
         return main_take_heap_option(options, option, value);
+    case 'n':
+        *seen |= CLI_TAKES_ROWS;
+        return main_take_heap_option(options, option, value);
+    case OPTION_IN:
+    case OPTION_OUT:
+        *seen |= CLI_TAKES_SIDES;
+        *(option == OPTION_IN ? &options->sides.in : &options->sides.out) = true;
+        return NULL;
+    case OPTION_DEPTH:
+        *seen |= CLI_TAKES_DEPTH;
+        return main_take_depth(options, value);
     case OPTION_MAX_MEMORY:
     case OPTION_NO_PAUSE:
     case OPTION_NO_FORK:
@@ -226,7 +240,6 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         return NULL;
     case OPTION_FORMAT:
     case OPTION_OF:
-    case OPTION_DEPTH:
         *seen |= CLI_TAKES_EXPORT;
         return main_take_export_option(options, option, value);
     case OPTION_COLOR:
@@ -334,10 +347,12 @@ static const char *main_group_name(int group)
         int group;
         const char *name;
     } groups[] = {
-        {CLI_TAKES_HEAP, "--by, --sort, --min, --match, -n"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
+        {CLI_TAKES_HEAP, "--by, --sort, --min, --match"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
         {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--thread, --interp, --channel"},
         {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
-        {CLI_TAKES_EXPORT, "--format, --of, --depth"},
+        {CLI_TAKES_EXPORT, "--format, --of"},
+        {CLI_TAKES_ROWS, "-n"},                               {CLI_TAKES_SIDES, "--in, --out"},
+        {CLI_TAKES_DEPTH, "--depth"},
     };
 
     for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {

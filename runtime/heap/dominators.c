@@ -18,8 +18,9 @@
 
 struct work {
     const struct graph *graph;
-    const uint32_t *groups; /* of each root */
-    uint32_t group_count, all; /* of groups; of numbers */
+    const uint32_t *of_root; /* the group of each root */
+    uint32_t group_count; /* with that of the table of interned strings, the last */
+    uint32_t all; /* objects, groups, what nothing reaches, and the whole */
 
     uint32_t *numbers; /* by object: HEAP_NONE before it is met */
     uint32_t *objects; /* which one it is; groups among them */
@@ -85,9 +86,9 @@ static void search(struct work *work, uint32_t object, uint32_t parent, uint32_t
     }
 }
 
-static bool is_last_resort(const struct work *work, size_t root)
+static uint32_t group_of(const struct work *work, size_t root)
 {
-    return work->graph->roots[root].kind == HEAP_ROOT_INTERNED;
+    return work->graph->roots[root].kind == HEAP_ROOT_INTERNED ? work->group_count - 1 : work->of_root[root];
 }
 
 /* The groups' roots side by side: those of group g in list[first[g]] to list[first[g + 1] - 1]. */
@@ -97,27 +98,14 @@ static void sort_roots(const struct work *work, uint32_t *first, uint32_t *list)
 
     memset(first, 0, (work->group_count + 2) * sizeof(*first));
     for (size_t i = 0; i < graph->root_count; i++)
-        first[work->groups[i] + 2]++;
+        first[group_of(work, i) + 2]++;
     for (uint32_t g = 0; g < work->group_count; g++)
         first[g + 2] += first[g + 1];
     for (size_t i = 0; i < graph->root_count; i++)
-        list[first[work->groups[i] + 1]++] = (uint32_t)i;
+        list[first[group_of(work, i) + 1]++] = graph->roots[i].target;
 }
 
-/* A group comes with the first of its roots of a class; a search from each of them. */
-static void search_group(struct work *work, uint32_t group, const uint32_t *roots, const uint32_t *end, bool last_resort)
-{
-    uint32_t object = work->graph->nodes.count + group;
-
-    for (; roots < end; roots++) {
-        if (is_last_resort(work, *roots) != last_resort)
-            continue;
-        if (work->numbers[object] == HEAP_NONE)
-            take_number(work, object, 0);
-        search(work, work->graph->roots[*roots].target, work->numbers[object], NULL);
-    }
-}
-
+/* The table of interned strings comes last: what it leads to then is what nothing else leads to. */
 static struct error *search_roots(struct work *work)
 {
     scoped_free uint32_t *first = malloc((work->group_count + 2) * sizeof(*first));
@@ -126,11 +114,13 @@ static struct error *search_roots(struct work *work)
     if (!first || !list)
         return out_of_memory();
     sort_roots(work, first, list);
-    for (int class = 0; class < CLASS_COUNT - 1; class++) {
-        for (uint32_t g = 0; g < work->group_count; g++)
-            search_group(work, g, list + first[g], list + first[g + 1], class);
-        work->ends[class] = work->used;
+    for (uint32_t g = 0; g < work->group_count; g++) {
+        work->ends[0] = work->used; /* behind the last group but one */
+        uint32_t number = take_number(work, work->graph->nodes.count + g, 0);
+        for (uint32_t i = first[g]; i < first[g + 1]; i++)
+            search(work, list[i], number, NULL);
     }
+    work->ends[1] = work->used;
     return NULL;
 }
 
@@ -191,8 +181,8 @@ static void pass_holders(struct work *work, bool take)
     }
     for (size_t i = 0; i < graph->root_count; i++) {
         uint32_t number = work->numbers[graph->roots[i].target];
-        uint32_t from = work->numbers[graph->nodes.count + work->groups[i]];
-        if (!is_told(work, from, number) || (is_last_resort(work, i) && number < work->ends[0]))
+        uint32_t from = work->numbers[graph->nodes.count + group_of(work, i)];
+        if (!is_told(work, from, number))
             continue;
         if (take)
             work->holders[next[number]++] = from;
@@ -314,10 +304,10 @@ static void hand_over_parents(struct dominators *dominators, struct work *work)
 
 static struct error *work_init(struct work *work, const struct graph *graph, const struct dominators_groups *groups)
 {
-    uint32_t all = graph->nodes.count + groups->count + 2;
+    uint32_t all = graph->nodes.count + groups->count + 3;
     size_t bytes = (size_t)all * sizeof(*work->numbers);
 
-    *work = (struct work){.graph = graph, .groups = groups->of_root, .group_count = groups->count, .all = all};
+    *work = (struct work){.graph = graph, .of_root = groups->of_root, .group_count = groups->count + 1, .all = all};
     work->numbers = malloc(bytes);
     work->objects = malloc(bytes);
     work->parents = malloc(bytes);

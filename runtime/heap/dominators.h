@@ -5,8 +5,8 @@
  *
  *   the whole -> groups of roots -> objects -> objects...
  *
- * Objects are numbered as in the graph; behind them come the groups of roots, then the group of what nothing reaches, then the
- * whole. References that aren't counted keep nothing, and the table of interned strings keeps only what nothing else does.
+ * Objects are numbered as in the graph; behind them come the groups of roots, then the group of what only the table of interned
+ * strings holds, that of what nothing reaches, and the whole. References that aren't counted keep nothing.
  * Of what nothing reaches, one object of each cycle that no other refers to stands first.
  */
 #ifndef SAFEPOINT_RUNTIME_HEAP_DOMINATORS_H
@@ -14,7 +14,8 @@
 
 #include "runtime/heap/graph.h"
 
-/* Which of the graph's roots belong together: what two groups hold is the whole's. */
+/* Which of the graph's roots belong together: what two groups hold is the whole's. Those of kind HEAP_ROOT_INTERNED are in
+ * none, whatever is said of them here. */
 struct dominators_groups {
     const uint32_t *of_root; /* of each of the graph's roots, below count */
     uint32_t count;
@@ -31,9 +32,14 @@ static inline uint32_t dominators_group(const struct dominators *dominators, uin
     return dominators->node_count + group;
 }
 
-static inline uint32_t dominators_unreachable(const struct dominators *dominators)
+static inline uint32_t dominators_interned(const struct dominators *dominators)
 {
     return dominators->node_count + dominators->group_count;
+}
+
+static inline uint32_t dominators_unreachable(const struct dominators *dominators)
+{
+    return dominators_interned(dominators) + 1;
 }
 
 static inline uint32_t dominators_whole(const struct dominators *dominators)
