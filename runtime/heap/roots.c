@@ -170,6 +170,14 @@ static bool is_told_already(const struct heap *heap, uint64_t address)
     return false;
 }
 
+/* Arenas may follow a library's variables without a gap, and be one mapping with them. */
+static bool is_pool(const struct heap *heap, uint64_t local)
+{
+    uint64_t page = local / 4096;
+
+    return heap->pools[page / 8] >> page % 8 & 1;
+}
+
 /* The words of libraries' variables, and the objects that are such variables. */
 static void emit_statics_of(const struct roots *roots, const struct heap_range *range)
 {
@@ -177,6 +185,8 @@ static void emit_statics_of(const struct roots *roots, const struct heap_range *
 
     for (uint64_t at = 0; at + 8 <= range->size; at += 8) {
         uint64_t address = range->start + at;
+        if (is_pool(heap, range->local + at))
+            continue;
         if (heap_has(heap, (uint32_t)((range->local + at) / 8))) {
             uint32_t type = heap_type_at(heap, heap_image_u64(roots->image, address + heap->layout.object.type));
             emit(roots, (struct heap_root){.kind = HEAP_ROOT_OBJECT, .target = address, .holder = address});
