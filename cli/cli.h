@@ -88,9 +88,9 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
-    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_export,
-    cli_command_help;
-extern const struct cli_command cli_command_why;
+    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_help;
+extern const struct cli_command cli_command_why, cli_command_refs, cli_command_retained;
+extern const struct cli_command cli_command_export;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];

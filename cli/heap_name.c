@@ -466,7 +466,7 @@ struct error *heap_name_paths(struct heap_search *search, const struct paths_pat
     for (size_t i = 0; i < count && !error; i++)
         error = name_path(&names, &paths[i], &named[i]);
     names_deinit(&names);
-    return error;
+    return error ? error : heap_name_frames(search, named, count);
 }
 
 void heap_named_paths_deinit(struct heap_named_path *named, size_t count)

@@ -388,3 +388,62 @@ void dominators_deinit(struct dominators *dominators)
     free(dominators->retained);
     *dominators = (struct dominators){.node_count = 0};
 }
+
+/* ------------------------------------------------------------ the tree downwards */
+
+struct error *dominators_tree_init(struct dominators_tree *tree, const struct dominators *dominators)
+{
+    uint32_t all = dominators_whole(dominators) + 1;
+    size_t bytes = (size_t)all * sizeof(*tree->first);
+
+    *tree = (struct dominators_tree){malloc(bytes), malloc(bytes)};
+    if (!tree->first || !tree->next)
+        return out_of_memory();
+    memset(tree->first, 0xff, bytes);
+    for (uint32_t number = all - 1; number-- > 0;) { /* the whole is nobody's child */
+        uint32_t parent = dominators->parents[number];
+        tree->next[number] = tree->first[parent];
+        tree->first[parent] = number;
+    }
+    return NULL;
+}
+
+void dominators_tree_deinit(struct dominators_tree *tree)
+{
+    free(tree->first);
+    free(tree->next);
+    *tree = (struct dominators_tree){NULL, NULL};
+}
+
+struct error *dominators_sum_classes(const struct dominators *dominators, const struct dominators_tree *tree,
+                                     uint32_t (*class_of)(const void *context, uint32_t node), const void *context,
+                                     uint64_t *sums, uint32_t count)
+{
+    scoped_free uint32_t *above = calloc((size_t)count + 1, sizeof(*above)); /* how many of each class are above this one */
+    uint32_t whole = dominators_whole(dominators), at = tree->first[whole];
+
+    if (!above)
+        return out_of_memory();
+    memset(sums, 0, count * sizeof(*sums));
+    while (at != whole) {
+        uint32_t class = at < dominators->node_count ? class_of(context, at) : HEAP_NONE;
+        if (class != HEAP_NONE && !above[class]++)
+            sums[class] += dominators->retained[at];
+        if (tree->first[at] != HEAP_NONE) {
+            at = tree->first[at];
+            continue;
+        }
+        for (;;) { /* up, until there is one beside */
+            class = at < dominators->node_count ? class_of(context, at) : HEAP_NONE;
+            if (class != HEAP_NONE)
+                above[class]--;
+            if (tree->next[at] != HEAP_NONE) {
+                at = tree->next[at];
+                break;
+            }
+            if ((at = dominators->parents[at]) == whole)
+                break;
+        }
+    }
+    return NULL;
+}

@@ -53,4 +53,18 @@ struct error *dominators_find(struct dominators *dominators, const struct graph 
                               const struct dominators_groups *groups) __attribute__((warn_unused_result));
 void dominators_deinit(struct dominators *dominators);
 
+/* The tree downwards, of all numbers: HEAP_NONE where there is no (further) one. Children come by rising number. */
+struct dominators_tree {
+    uint32_t *first, *next;
+};
+struct error *dominators_tree_init(struct dominators_tree *tree, const struct dominators *dominators)
+    __attribute__((warn_unused_result));
+void dominators_tree_deinit(struct dominators_tree *tree);
+
+/* What all objects of a class retain together, by class: what one of them retains for another of the same class counts once.
+ * `class_of` gives a node's class, below `count`, or HEAP_NONE. `sums` has room for `count`. ERROR_SYSTEM. */
+struct error *dominators_sum_classes(const struct dominators *dominators, const struct dominators_tree *tree,
+                                     uint32_t (*class_of)(const void *context, uint32_t node), const void *context,
+                                     uint64_t *sums, uint32_t count) __attribute__((warn_unused_result));
+
 #endif

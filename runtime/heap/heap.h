@@ -168,4 +168,7 @@ typedef void heap_root_fn(void *context, const struct heap_root *root);
 /* Calls back for every reference into the heap from outside it. An object may be named more than once. */
 void heap_visit_roots(struct heap *heap, heap_root_fn *fn, void *context);
 
+/* The line at which a frame was, by its address (a root's holder) and the node of its code; 0 where it can't be told. */
+int heap_read_frame_line(struct heap *heap, uint64_t frame, uint32_t code);
+
 #endif

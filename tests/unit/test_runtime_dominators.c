@@ -170,6 +170,33 @@ static void check(const struct naive *naive, const struct dominators *answer)
     assert_int_equal(answer->retained[naive->whole], heap);
 }
 
+static uint32_t class_of(const void *context, uint32_t node)
+{
+    (void)context;
+    return node % 4 ? node % 4 : HEAP_NONE;
+}
+
+/* Together the objects of a class retain each object that one of them dominates, once. */
+static void check_classes(const struct naive *naive, const struct dominators *answer)
+{
+    struct dominators_tree tree;
+    uint64_t sums[4];
+
+    assert_null(dominators_tree_init(&tree, answer));
+    assert_null(dominators_sum_classes(answer, &tree, class_of, NULL, sums, 4));
+    for (uint32_t class = 1; class < 4; class++) {
+        uint64_t retained = 0;
+        for (uint32_t y = 0; y < naive->count; y++) {
+            bool held = false;
+            for (uint32_t at = y; at < naive->count; at = answer->parents[at])
+                held = held || class_of(NULL, at) == class;
+            retained += held ? make_node(NULL, y).size : 0;
+        }
+        assert_int_equal(sums[class], retained);
+    }
+    dominators_tree_deinit(&tree);
+}
+
 static void check_one(unsigned seed)
 {
     uint32_t groups[8], group_count = 1 + seed % 3;
@@ -186,6 +213,7 @@ static void check_one(unsigned seed)
     take_beginnings(&naive, &answer);
     cut_between_classes(&naive);
     check(&naive, &answer);
+    check_classes(&naive, &answer);
     dominators_deinit(&answer);
     graph_deinit(&graph);
 }
