@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "attach/scope.h"
-#include "cli/export_groups.h"
+#include "cli/export_frames.h"
 #include "cli/heap_graph.h"
 #include "protocol/heapsnapshot.h"
 #include "runtime/heap/dominators.h"
@@ -29,6 +29,7 @@ struct export_heap {
     struct export *export;
     struct graph graph;
     struct export_groups groups;
+    struct export_frames frames;
     uint8_t *classes; /* of each node: enum export_class, and is it a first one of what nothing reaches? */
     uint32_t firsts;
     uint32_t *type_kinds; /* of each type: enum heapsnapshot_node_type */
@@ -243,18 +244,6 @@ static struct error *export_put_value(void *context, uint32_t node, enum heap_va
     return export_put_object(heap, strings_add(&heap->out.strings, text, size));
 }
 
-static void export_name_group(const struct export_group *group, char *text, size_t size)
-{
-    static const char *const names[] = {"(modules)",          "(builtins)",       "(interpreter)", "(interned strings)",
-                                        "(static variables)", "(static objects)", "(unreachable)"};
-
-    if (group->kind < EXPORT_GROUP_SINGLE)
-        snprintf(text, size, "%s", names[group->kind]);
-    else
-        snprintf(text, size, group->kind == EXPORT_GROUP_THREAD ? "(thread %" PRIu32 ")" : "(frame %" PRIu32 ")",
-                 group->number);
-}
-
 static uint32_t export_group_edges(const struct export_heap *heap, uint32_t group)
 {
     const struct export_group *at = &heap->groups.groups[group];
@@ -271,12 +260,12 @@ static uint32_t export_root_edges(const struct export_heap *heap)
 static void export_put_groups(struct export_heap *heap)
 {
     struct heapsnapshot_node node = {.type = HEAPSNAPSHOT_SYNTHETIC, .id = 1, .edges = export_root_edges(heap)};
-    char text[128];
+    char text[EXPORT_GROUP_NAME_MAX];
 
     node.name = export_text(heap, "");
     heapsnapshot_put_node(&heap->out, &node);
     for (uint32_t i = 0; i < heap->groups.count; i++) {
-        export_name_group(&heap->groups.groups[i], text, sizeof(text));
+        export_name_group(&heap->frames, &heap->groups.groups[i], text);
         node.name = export_text(heap, text);
         node.id = i + 2;
         node.edges = export_group_edges(heap, i);
@@ -420,11 +409,14 @@ struct error *export_heapsnapshot(struct export *export)
         error = export_find_classes(&heap);
     if (!error)
         error = export_groups_init(&heap.groups, &heap.graph);
+    if (!error)
+        error = export_frames_init(&heap.frames, &export->view, &heap.groups);
     if (!error && !(error = export_begin(&heap)))
         error = export_put_all(&heap);
     export->objects = heap.graph.nodes.count;
     export->roots = heap.graph.root_count;
     heapsnapshot_deinit(&heap.out);
+    export_frames_deinit(&heap.frames);
     export_groups_deinit(&heap.groups);
     free(heap.classes);
     free(heap.type_kinds);
