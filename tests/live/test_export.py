@@ -314,6 +314,29 @@ def test_memlab(some_python, tmp_path):
     assert [address.get(row[1]) for row in theirs[heap.objects:]] == [row.get("dominator") for row in objects]
 
 
+def test_devtools(some_python, tmp_path):
+    """Chrome's own reader opens it, finds the same sizes, complains of nothing, and knows an object again in a later file."""
+    installed = modules("devtools", ["chrome-devtools-frontend@1.0.1705227", "esbuild@0.25.12"])
+    later, answer = os.path.join(tmp_path, "later"), os.path.join(tmp_path, "answer")
+    with target_running(some_python, "idle") as target:
+        target.do(MAKE + SHAPES)
+        path, heap, objects = both(target, tmp_path)
+        target.do("gc.enable()\nclass Fresh: pass\nHEAP_FRESH = [Fresh() for _ in range(50)]\ndel HEAP_TEXT[:5]")
+        export(target, later, "--format", "heapsnapshot")
+    subprocess.run(["node", os.path.join(EXPORT, "devtools.mjs"), installed, answer, path, later], check=True)
+    with open(answer) as file:
+        theirs = json.load(file)
+    assert theirs["said"] == [] and theirs["total"] == sum(node.size for node in heap.nodes)
+    assert [row[0] for row in theirs["nodes"]] == [node.id for node in heap.nodes]
+    assert [row[1] for row in theirs["nodes"][heap.objects:]] == [row["retained"] for row in objects]
+    assert max(row[2] for row in theirs["nodes"]) < 10000  # all are reached
+    classes = {name: (count, size) for name, count, size in theirs["classes"]}
+    known = [node for node in heap.nodes if node.name == "__main__.Known"]
+    assert classes["__main__.Known"] == (1234, sum(node.size for node in known))
+    diff = {name: (added, removed) for name, added, removed in theirs["diff"]}
+    assert diff["__main__.Fresh"] == (50, 0) and diff["__main__.Text"] == (0, 5) and "__main__.Known" not in diff
+
+
 # ---------------------------------------------------------------- what is told
 
 
