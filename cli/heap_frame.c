@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Which frame holds something: its function and file by the strings of its code object, its line by the memory that was
- * copied, its thread by the object that the outermost frame of a threading.Thread has as `self`. The roots of a graph come
- * thread by thread: its frames, the innermost first, then the fields of its state.
+ * copied, its thread by the object that the outermost frame of a threading.Thread has as `self`.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -145,25 +144,32 @@ static struct error *frame_name_function(struct heap_search *search, struct heap
 
 /* ------------------------------------------------------------------ thread */
 
+/* The first root of a frame has its thread's number. */
+static uint64_t frame_thread_number(const struct graph *graph, uint32_t root)
+{
+    const struct graph_root *roots = graph->roots;
+
+    while (root > 0 && roots[root - 1].kind == HEAP_ROOT_FRAME && roots[root - 1].holder == roots[root].holder)
+        root--;
+    return roots[root].number;
+}
+
 struct frame_thread {
     uint32_t outermost; /* a root of its outermost frame */
-    uint32_t end;       /* the first root of its state; root_count where there is none */
     bool main;          /* it is the oldest */
 };
 
 static struct frame_thread frame_find_thread(const struct graph *graph, uint32_t root)
 {
-    struct frame_thread thread = {.outermost = root, .end = root};
-    uint32_t at;
+    struct frame_thread thread = {.outermost = root, .main = true};
+    uint64_t number = frame_thread_number(graph, root);
 
-    for (at = root; at < graph->root_count && graph->roots[at].kind == HEAP_ROOT_FRAME; at++)
-        thread.outermost = at;
-    thread.end = at;
-    if (at == graph->root_count || graph->roots[at].kind != HEAP_ROOT_THREAD)
-        return thread;
-    thread.main = true;
-    for (; at < graph->root_count; at++) {
-        if (graph->roots[at].kind == HEAP_ROOT_THREAD && graph->roots[at].holder != graph->roots[thread.end].holder)
+    for (uint32_t at = root + 1; at < graph->root_count; at++) {
+        if (graph->roots[at].kind != HEAP_ROOT_FRAME || graph->roots[at].holder == graph->roots[at - 1].holder)
+            continue;
+        if (graph->roots[at].number == number)
+            thread.outermost = at;
+        else
             thread.main = false;
     }
     return thread;
@@ -176,7 +182,9 @@ static struct error *frame_find_self(struct heap_search *search, uint32_t frame,
     const struct graph_root *roots = search->graph->roots;
 
     *self = HEAP_NONE;
-    for (uint32_t i = frame + 1; i-- > 0 && roots[i].kind == HEAP_ROOT_FRAME && roots[i].holder == roots[frame].holder;) {
+    while (frame > 0 && roots[frame - 1].kind == HEAP_ROOT_FRAME && roots[frame - 1].holder == roots[frame].holder)
+        frame--;
+    for (uint32_t i = frame; i < search->graph->root_count && roots[i].holder == roots[frame].holder; i++) {
         if (roots[i].name && !strcmp(roots[i].name, "self"))
             *self = roots[i].target;
     }

@@ -324,9 +324,12 @@ static bool name_thread_local(struct naming *naming)
     const struct name_edge *next = name_edge_at(naming, naming->at + 2);
 
     if (!name_node_is(naming, naming->at, "_thread._local") || !name_node_is(naming, naming->at + 1, "dict") ||
-        !name_node_is(naming, naming->at + 2, "dict") || !name_is_attribute(next))
+        !name_node_is(naming, naming->at + 2, "dict"))
         return false;
-    name_format(naming, naming->at + 3, ".%.*s", (int)strlen(next->name) - 2, next->name + 1);
+    if (name_is_attribute(next))
+        name_format(naming, naming->at + 3, ".%.*s", (int)strlen(next->name) - 2, next->name + 1);
+    else
+        name_format(naming, naming->at + 2, ".__dict__");
     return true;
 }
 
@@ -467,6 +470,37 @@ struct error *heap_name_paths(struct heap_search *search, const struct paths_pat
         error = name_path(&names, &paths[i], &named[i]);
     names_deinit(&names);
     return error ? error : heap_name_frames(search, named, count);
+}
+
+static void name_put_frame(FILE *stream, const struct heap_named_path *named)
+{
+    fprintf(stream, " of %s", named->function ? named->function : "a running frame");
+    if (!named->file && !named->thread)
+        return;
+    fprintf(stream, " (%s", named->file ? named->file : "");
+    if (named->file && named->line)
+        fprintf(stream, ":%d", named->line);
+    fprintf(stream, "%s%s%s)", named->file && named->thread ? ", " : "", named->thread ? "thread " : "",
+            named->thread ? named->thread : "");
+}
+
+char *heap_describe_path(const struct heap_named_path *named)
+{
+    bool frame = named->root->kind == HEAP_ROOT_FRAME;
+    char *text = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&text, &size);
+
+    if (!stream)
+        return NULL;
+    fprintf(stream, "%s%s", frame ? "local " : "", named->expression);
+    if (frame)
+        name_put_frame(stream, named);
+    if (fclose(stream) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
 }
 
 void heap_named_paths_deinit(struct heap_named_path *named, size_t count)

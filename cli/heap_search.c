@@ -111,7 +111,7 @@ static struct error *search_find_seeds(struct heap_search *search)
     for (unsigned level = 0; level < SEARCH_LEVELS; level++) {
         for (uint32_t i = 0; i < graph->root_count; i++) {
             const struct graph_root *root = &graph->roots[i];
-            if (root->kind != HEAP_ROOT_MODULE && search_level(graph, root) == level)
+            if (root->kind != HEAP_ROOT_MODULE && !root->stale && search_level(graph, root) == level)
                 search_add(search, root->target, HEAP_NONE, i, level);
         }
     }

@@ -46,6 +46,10 @@ struct error *heap_name_paths(struct heap_search *search, const struct paths_pat
                               struct heap_named_path *named) __attribute__((warn_unused_result));
 void heap_named_paths_deinit(struct heap_named_path *named, size_t count);
 
+/* As a sentence: the expression, and of a frame "local EXPRESSION of FUNCTION (FILE:LINE, thread NAME)". free() it; NULL: out of
+ * memory. */
+char *heap_describe_path(const struct heap_named_path *named);
+
 /* Fills in function, file, line and thread of those that start at a running frame (heap_name_paths() does). Of a file that has no
  * values the function is called by the path to it. */
 struct error *heap_name_frames(struct heap_search *search, struct heap_named_path *named, size_t count)

@@ -8,7 +8,7 @@
 const struct cli_command *const cli_commands[] = {
     &cli_command_ps,    &cli_command_info, &cli_command_doctor,  &cli_command_exec, &cli_command_stats,
     &cli_command_heap,  &cli_command_snapshot, &cli_command_why,     &cli_command_refs,
-    &cli_command_export, &cli_command_console, &cli_command_help, NULL,
+    &cli_command_retained, &cli_command_export, &cli_command_console, &cli_command_help, NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name)

@@ -229,7 +229,7 @@ static struct error *refs_read_roots(struct refs *refs)
     refs->roots.grouped = true;
     for (size_t i = 0; i < graph->root_count; i++) {
         const struct graph_root *root = &graph->roots[i];
-        if (heap_pick_has(&refs->pick, &refs->view, root->target))
+        if (!root->stale && heap_pick_has(&refs->pick, &refs->view, root->target))
             refs_add(refs, &refs->roots, heap_view_node(&refs->view, root->target).type, root->target, refs_root_name(root),
                      root->kind != HEAP_ROOT_INTERNED);
     }
@@ -253,6 +253,8 @@ static struct error *refs_ask(struct refs *refs)
 
     if (!error)
         error = heap_graph_open(&refs->graph, &refs->view, refs->options);
+    if (!error)
+        error = graph_check_roots(&refs->graph);
     if (!error && refs_wants(refs, true))
         error = refs_read_side(refs, &refs->in);
     if (!error && refs_wants(refs, true))

@@ -325,7 +325,8 @@ static struct error *why_ask(struct why *why)
 {
     struct error *error = heap_pick_find(&why->pick, &why->view, why->options->words[1]);
 
-    if (error || (error = heap_graph_open(&why->graph, &why->view, why->options)))
+    if (error || (error = heap_graph_open(&why->graph, &why->view, why->options)) ||
+        (error = graph_check_roots(&why->graph)))
         return error;
     why->node = why->pick.node;
     error = heap_search_open(&why->search, &why->view, &why->graph, why_most(why) == 1 ? why->node : HEAP_NONE);
@@ -341,20 +342,6 @@ static const char *why_type_name(const struct why *why, uint32_t node)
     return heap_view_type_name(&why->view, heap_view_node(&why->view, node).type);
 }
 
-static void why_print_frame(const struct heap_named_path *named)
-{
-    if (named->root->kind != HEAP_ROOT_FRAME)
-        return;
-    fprintf(cli_output, " of %s", named->function ? named->function : "a running frame");
-    if (!named->file && !named->thread)
-        return;
-    fprintf(cli_output, " (%s", named->file ? named->file : "");
-    if (named->line)
-        fprintf(cli_output, ":%d", named->line);
-    fprintf(cli_output, "%s%s%s)", named->file && named->thread ? ", " : "", named->thread ? "thread " : "",
-            named->thread ? named->thread : "");
-}
-
 static void why_print_step(const struct why *why, const struct heap_step *step)
 {
     struct heap_node node = heap_view_node(&why->view, step->node);
@@ -366,9 +353,9 @@ static void why_print_step(const struct why *why, const struct heap_step *step)
 
 static void why_print_path(const struct why *why, const struct heap_named_path *named)
 {
-    fprintf(cli_output, "%s%s", named->root->kind == HEAP_ROOT_FRAME ? "local " : "", named->expression);
-    why_print_frame(named);
-    putc('\n', cli_output);
+    scoped_free char *text = heap_describe_path(named);
+
+    fprintf(cli_output, "%s\n", text ? text : named->expression);
     for (size_t i = 0; i < named->count; i++) {
         if (named->count > WHY_STEPS_SHOWN && !why->options->verbose && i == WHY_STEPS_SHOWN / 2) {
             fprintf(cli_output, "    ... %zu more, with -v ...\n", named->count - WHY_STEPS_SHOWN);
@@ -441,8 +428,11 @@ static void why_json_node(const struct why *why, uint32_t number, struct json *j
 
 static void why_json_path(const struct why *why, const struct heap_named_path *named, struct json *json)
 {
+    scoped_free char *text = heap_describe_path(named);
+
     json_begin_object(json, NULL);
     json_string(json, "root", heap_root_kind_name(named->root->kind));
+    json_string(json, "text", text);
     json_string(json, "expression", named->expression);
     json_string(json, "function", named->function);
     json_string(json, "file", named->file);

@@ -98,11 +98,13 @@ static void sort_roots(const struct work *work, uint32_t *first, uint32_t *list)
 
     memset(first, 0, (work->group_count + 2) * sizeof(*first));
     for (size_t i = 0; i < graph->root_count; i++)
-        first[group_of(work, i) + 2]++;
+        first[group_of(work, i) + 2] += !graph->roots[i].stale;
     for (uint32_t g = 0; g < work->group_count; g++)
         first[g + 2] += first[g + 1];
-    for (size_t i = 0; i < graph->root_count; i++)
-        list[first[group_of(work, i) + 1]++] = graph->roots[i].target;
+    for (size_t i = 0; i < graph->root_count; i++) {
+        if (!graph->roots[i].stale)
+            list[first[group_of(work, i) + 1]++] = graph->roots[i].target;
+    }
 }
 
 /* The table of interned strings comes last: what it leads to then is what nothing else leads to. */
@@ -182,7 +184,7 @@ static void pass_holders(struct work *work, bool take)
     for (size_t i = 0; i < graph->root_count; i++) {
         uint32_t number = work->numbers[graph->roots[i].target];
         uint32_t from = work->numbers[graph->nodes.count + group_of(work, i)];
-        if (!is_told(work, from, number))
+        if (graph->roots[i].stale || !is_told(work, from, number))
             continue;
         if (take)
             work->holders[next[number]++] = from;

@@ -6,7 +6,7 @@
  *   the whole -> groups of roots -> objects -> objects...
  *
  * Objects are numbered as in the graph; behind them come the groups of roots, then the group of what only the table of interned
- * strings holds, that of what nothing reaches, and the whole. References that aren't counted keep nothing.
+ * strings holds, that of what nothing reaches, and the whole. References that aren't counted and stale roots keep nothing.
  * Of what nothing reaches, one object of each cycle that no other refers to stands first.
  */
 #ifndef SAFEPOINT_RUNTIME_HEAP_DOMINATORS_H

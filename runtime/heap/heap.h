@@ -160,12 +160,13 @@ struct heap_root {
     uint64_t code;     /* a frame's code object, or 0 */
     uint64_t name;     /* a frame's variable: its name, a str, or 0 */
     const char *label; /* another part of a frame; or NULL */
-    uint64_t number;   /* offset in the holder, or place in the frame */
+    uint64_t number;   /* offset in the holder, or place in the frame; of a labelled part: its thread's, from 1 on */
 };
 
 typedef void heap_root_fn(void *context, const struct heap_root *root);
 
-/* Calls back for every reference into the heap from outside it. An object may be named more than once. */
+/* Calls back for every reference into the heap from outside it. An object may be named more than once. Threads come newest first,
+ * their frames innermost first, and of each a labelled part first. */
 void heap_visit_roots(struct heap *heap, heap_root_fn *fn, void *context);
 
 /* The line at which a frame was, by its address (a root's holder) and the node of its code; 0 where it can't be told. */

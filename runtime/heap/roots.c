@@ -12,6 +12,7 @@
 #define FRAME_OWNED_BY_GENERATOR 1
 #define TAG_MASK                 UINT64_C(3)
 #define INTERNED_SAMPLE          64u
+#define PAGE                     4096u
 
 struct roots {
     struct heap *heap;
@@ -19,6 +20,7 @@ struct roots {
     heap_root_fn *fn;
     void *context;
     uint64_t frame, code; /* the frame that is read */
+    uint64_t thread;      /* the number of its thread, from 1 on */
     uint64_t words_left;  /* of frames that may be read: there are no more than memory has */
     uint32_t frames_left;
 };
@@ -55,7 +57,7 @@ static void emit_frame_edge(struct heap_visitor *visitor, const struct heap_edge
                                    .code = roots->code,
                                    .name = edge->kind == HEAP_EDGE_LOCAL ? edge->name : 0,
                                    .label = edge->label,
-                                   .number = edge->number});
+                                   .number = edge->label ? roots->thread : edge->number});
 }
 
 static void emit_iframe(struct roots *roots, uint64_t frame)
@@ -73,7 +75,8 @@ static void emit_iframe(struct roots *roots, uint64_t frame)
                                        .target = frame - layout->generator.iframe,
                                        .holder = frame,
                                        .code = roots->code,
-                                       .label = "generator"});
+                                       .label = "generator",
+                                       .number = roots->thread});
         return;
     }
     struct heap_visitor visitor = {emit_frame_edge, roots};
@@ -89,8 +92,12 @@ static void emit_frames(struct roots *roots, uint64_t thread)
         at = heap_image_u64(roots->image, thread + layout->thread_state.frame);
         for (; at && roots->frames_left && roots->words_left; roots->frames_left--) {
             uint64_t code = heap_image_u64(roots->image, at + roots->heap->layout.frame.code);
-            emit(roots, (struct heap_root){
-                            .kind = HEAP_ROOT_FRAME, .target = at, .holder = at, .code = code, .label = "frame"});
+            emit(roots, (struct heap_root){.kind = HEAP_ROOT_FRAME,
+                                           .target = at,
+                                           .holder = at,
+                                           .code = code,
+                                           .label = "frame",
+                                           .number = roots->thread});
             at = heap_image_u64(roots->image, at + roots->heap->layout.frame.back);
         }
         return;
@@ -115,6 +122,7 @@ static void emit_threads(struct roots *roots, uint64_t interpreter)
     uint64_t thread = heap_image_u64(roots->image, interpreter + layout->interpreter.threads_head);
 
     for (uint32_t left = THREADS_MAX; thread && left; left--) {
+        roots->thread++;
         emit_frames(roots, thread);
         emit_words(roots, HEAP_ROOT_THREAD, thread, layout->thread_state.size & ~7u);
         thread = heap_image_u64(roots->image, thread + layout->thread_state.next);
@@ -170,12 +178,10 @@ static bool is_told_already(const struct heap *heap, uint64_t address)
     return false;
 }
 
-/* Arenas may follow a library's variables without a gap, and be one mapping with them. */
-static bool is_pool(const struct heap *heap, uint64_t local)
+/* The kernel makes one mapping of a library's variables and of an arena that happens to lie behind them. */
+static bool is_in_pool(const struct heap *heap, uint64_t local)
 {
-    uint64_t page = local / 4096;
-
-    return heap->pools[page / 8] >> page % 8 & 1;
+    return heap->pools[local / PAGE / 8] >> local / PAGE % 8 & 1;
 }
 
 /* The words of libraries' variables, and the objects that are such variables. */
@@ -185,8 +191,10 @@ static void emit_statics_of(const struct roots *roots, const struct heap_range *
 
     for (uint64_t at = 0; at + 8 <= range->size; at += 8) {
         uint64_t address = range->start + at;
-        if (is_pool(heap, range->local + at))
+        if (is_in_pool(heap, range->local + at)) {
+            at = ((at / PAGE) + 1) * PAGE - 8;
             continue;
+        }
         if (heap_has(heap, (uint32_t)((range->local + at) / 8))) {
             uint32_t type = heap_type_at(heap, heap_image_u64(roots->image, address + heap->layout.object.type));
             emit(roots, (struct heap_root){.kind = HEAP_ROOT_OBJECT, .target = address, .holder = address});

@@ -33,9 +33,11 @@ static void begin_graph(struct graph *graph, uint32_t count)
     assert_null(graph_init(graph, &nodes));
 }
 
-static void add_root(struct graph *graph, enum heap_root_kind kind, uint32_t target)
+static void add_root(struct graph *graph, enum heap_root_kind kind, uint32_t target, bool stale)
 {
-    assert_null(graph_add_root(graph, &(struct graph_root){.kind = kind, .target = target, .code = HEAP_NONE}));
+    const struct graph_root root = {.kind = kind, .target = target, .code = HEAP_NONE, .stale = stale};
+
+    assert_null(graph_add_root(graph, &root));
 }
 
 /* The same graph as a matrix, with the groups and the whole among the nodes. */
@@ -69,10 +71,10 @@ static void make_random(struct graph *graph, struct naive *naive, uint32_t *grou
     assert_null(graph_finish(graph));
     for (uint32_t i = 0; i < roots; i++) {
         uint32_t target = random_below(count);
-        bool last_resort = random_below(4) == 0;
+        bool last_resort = random_below(4) == 0, stale = random_below(6) == 0;
         groups[i] = random_below(group_count);
-        add_root(graph, last_resort ? HEAP_ROOT_INTERNED : HEAP_ROOT_STATIC, target);
-        naive->root[last_resort ? naive->interned : count + groups[i]][target] = true;
+        add_root(graph, last_resort ? HEAP_ROOT_INTERNED : HEAP_ROOT_STATIC, target, stale);
+        naive->root[last_resort ? naive->interned : count + groups[i]][target] |= !stale;
     }
 }
 
@@ -241,7 +243,7 @@ static void long_list(void **state)
             assert_null(graph_add_edge(&graph, i, i + 1, true));
     }
     assert_null(graph_finish(&graph));
-    add_root(&graph, HEAP_ROOT_MODULE, 0);
+    add_root(&graph, HEAP_ROOT_MODULE, 0, false);
     assert_null(dominators_find(&answer, &graph, NULL));
     assert_int_equal(answer.parents[0], dominators_group(&answer, HEAP_ROOT_MODULE));
     assert_int_equal(answer.parents[LONG_COUNT], 0);
