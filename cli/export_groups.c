@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Roots come interpreter by interpreter, thread by thread: the frames of a thread, from the innermost on, then the fields of
- * its state. So a frame is of the thread whose fields come next.
+ * its state. The first root of a frame has its thread's number; frames of one number are of one thread, and the fields that
+ * come next are its too.
  */
 #include "cli/export_groups.h"
 
@@ -34,6 +35,7 @@ static struct export_group *groups_add(struct export_groups *groups, enum export
 struct groups_reading {
     struct export_groups *groups;
     uint32_t frames; /* the first group of a frame that has no thread yet */
+    uint64_t number; /* of the thread that these are of */
     uint64_t thread; /* whose fields came last */
 };
 
@@ -62,6 +64,9 @@ static bool groups_take_frame(struct groups_reading *reading, const struct graph
 
     if (groups->count > reading->frames && groups->groups[groups->count - 1].holder == root->holder)
         return true;
+    if (groups->count > reading->frames && reading->number != root->number && !groups_end_frames(reading, 0))
+        return false; /* or was the last one a thread whose state has no reference? */
+    reading->number = root->number;
     struct export_group *added = groups_add(groups, EXPORT_GROUP_FRAME, root->holder);
     if (!added)
         return false;

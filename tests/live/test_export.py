@@ -183,6 +183,27 @@ def check_known(heap, target, live):
     assert frames and "(thread 1)" in [node.name for node in heap.nodes[:heap.objects]]
 
 
+THREADS = """
+import threading
+STOP = threading.Event()
+for _ in range(3): threading.Thread(target=STOP.wait).start()
+"""
+
+
+def test_threads(sample_python, tmp_path):
+    """The frames of each thread are in a group of its own."""
+    path = os.path.join(tmp_path, "heap")
+    with target_running(sample_python, "idle") as target:
+        target.do(THREADS)
+        export(target, path, "--format", "heapsnapshot")
+        target.do("STOP.set(); [one.join() for one in threading.enumerate() if one is not threading.current_thread()]")
+    heap = Heapsnapshot(path)
+    threads = [number for number in range(heap.objects) if heap.nodes[number].name.startswith("(thread ")]
+    frames = [[heap.nodes[to].name.split(",")[0] for _, _, to in heap.edges[number] if to < heap.objects] for number in threads]
+    waiting = [names for names in frames if any(name in ("(frame Thread.run", "(frame run") for name in names)]
+    assert len(frames) == 4 and len(waiting) == 3 and waiting[0] == waiting[1] == waiting[2], frames
+
+
 # ---------------------------------------------------------------- lines of JSON
 
 
