@@ -19,6 +19,8 @@ enum cli_color { CLI_COLOR_AUTO, CLI_COLOR_ALWAYS, CLI_COLOR_NEVER };
 enum cli_channel { CLI_CHANNEL_AUTO, CLI_CHANNEL_PASSED, CLI_CHANNEL_DIRECTORY };
 
 enum cli_heap_by { CLI_HEAP_BY_TYPE, CLI_HEAP_BY_MODULE, CLI_HEAP_BY_SIZE, CLI_HEAP_BY_GENERATION, CLI_HEAP_BY_ROOT };
+/* CLI_FORMAT_NONE: not said */
+enum cli_format { CLI_FORMAT_NONE, CLI_FORMAT_HEAPSNAPSHOT, CLI_FORMAT_JSONL, CLI_FORMAT_DOT };
 enum cli_heap_sort { CLI_HEAP_SORT_BYTES, CLI_HEAP_SORT_COUNT, CLI_HEAP_SORT_REFS, CLI_HEAP_SORT_NAME };
 
 /* What was asked on the command line. */
@@ -55,6 +57,10 @@ struct cli_options {
         int64_t for_ms, every_ms; /* 0: not said */
     } period;
     struct {
+        enum cli_format format;
+        const char *of;      /* an address or a type; NULL: not said */
+    } export;
+    struct {
         bool in, out;        /* one alone; neither: both */
     } sides;                 /* of refs */
     size_t depth;            /* --depth; 0: not said */
@@ -87,6 +93,7 @@ enum {
     CLI_TAKES_LEAKS = 1 << 13, /* --refs --cycles --exit-code */
     CLI_TAKES_FOR = 1 << 14, /* --for */
     CLI_TAKES_EVERY = 1 << 15, /* --every */
+    CLI_TAKES_EXPORT = 1 << 16, /* --format --of */
 };
 
 struct cli_command {
@@ -110,7 +117,7 @@ extern const struct cli_group cli_groups[];
 
 extern const struct cli_command cli_command_ps, cli_command_info, cli_command_doctor, cli_command_exec, cli_command_stats;
 extern const struct cli_command cli_command_stack, cli_command_gc, cli_command_heap, cli_command_why, cli_command_refs, cli_command_retained;
-extern const struct cli_command cli_command_leaks, cli_command_diff, cli_command_grow, cli_command_mem, cli_command_snapshot, cli_command_console, cli_command_help;
+extern const struct cli_command cli_command_leaks, cli_command_diff, cli_command_grow, cli_command_export, cli_command_mem, cli_command_snapshot, cli_command_console, cli_command_help;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];

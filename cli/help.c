@@ -22,6 +22,7 @@ const struct cli_command *const cli_commands[] = {
     &cli_command_snapshot,
     &cli_command_diff,
     &cli_command_grow,
+    &cli_command_export,
     &cli_command_console,
     &cli_command_help,
     NULL,
@@ -80,6 +81,11 @@ const struct cli_group cli_groups[] = {
      "  --for DURATION        look again after so long\n"},
     {CLI_TAKES_EVERY, "--every",
      "  --every DURATION      and look between\n"},
+    {CLI_TAKES_EXPORT, "--format, --of",
+     "  --format heapsnapshot|jsonl|dot\n"
+     "                        for Chrome's DevTools and memlab; a line of JSON for each object and reference; a part\n"
+     "                        of it for Graphviz\n"
+     "  --of ADDRESS|TYPE     of dot: around which objects; --depth NUMBER: so many steps from there (default 2)\n"},
     {CLI_TAKES_TRIM, "--trim",
      "  --trim                have it give back what its malloc keeps free: malloc_trim(0) runs in it\n"},
     {CLI_MAKES_FILE, "-o",

@@ -46,6 +46,8 @@ enum {
     OPTION_EXIT_CODE,
     OPTION_FOR,
     OPTION_EVERY,
+    OPTION_FORMAT,
+    OPTION_OF,
 };
 
 static const struct option main_options[] = {
@@ -75,6 +77,8 @@ static const struct option main_options[] = {
     {"exit-code", no_argument, NULL, OPTION_EXIT_CODE},
     {"for", required_argument, NULL, OPTION_FOR},
     {"every", required_argument, NULL, OPTION_EVERY},
+    {"format", required_argument, NULL, OPTION_FORMAT},
+    {"of", required_argument, NULL, OPTION_OF},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -194,6 +198,20 @@ static struct error *main_take_duration(const char *option, const char *value, i
     if (cli_parse_duration(value, milliseconds) && *milliseconds > 0)
         return NULL;
     return error_create(ERROR_USAGE, "500ms, 10s, 5m", "--%s %s is no duration", option, value);
+/* The options of export. */
+static struct error *main_take_export_option(struct cli_options *options, int option, const char *value)
+{
+    static const char *const formats[] = {"heapsnapshot", "jsonl", "dot", NULL};
+    struct error *error;
+    int choice;
+
+    if (option == OPTION_OF) {
+        options->export.of = value;
+        return NULL;
+    }
+    if (!(error = main_choice("format", value, formats, &choice)))
+        options->export.format = (enum cli_format)(choice + CLI_FORMAT_HEAPSNAPSHOT);
+    return error;
 }
 
 static struct error *main_take_thread(struct cli_options *options, const char *value)
@@ -309,6 +327,10 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         *seen |= CLI_TAKES_STACK;
         main_take_stack_option(options, option);
         return NULL;
+    case OPTION_FORMAT:
+    case OPTION_OF:
+        *seen |= CLI_TAKES_EXPORT;
+        return main_take_export_option(options, option, value);
     case OPTION_COLOR:
         if (!(error = main_choice("color", value, colors, &choice)))
             options->color = (enum cli_color)choice;
