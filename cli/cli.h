@@ -45,6 +45,9 @@ struct cli_options {
         bool no_fork, no_pause;
         uint64_t max_memory; /* bytes that we may take; 0: no bound */
     } freeze;
+    struct {
+        bool group, all;
+    } tasks;
     bool values;             /* of a snapshot: --values */
     int count;               /* words behind the command */
     char **words;
@@ -60,6 +63,7 @@ enum {
     CLI_TAKES_WAIT = 8,    /* --timeout --wake --no-wake */
     CLI_TAKES_FREEZE = 16, /* --no-fork --no-pause --max-memory */
     CLI_TAKES_VALUES = 32, /* --values; and -o is a file of its own, not of the answer */
+    CLI_TAKES_TASKS = 64,  /* --group --all */
 };
 
 struct cli_command {
@@ -72,7 +76,8 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
-    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_help;
+    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_tasks,
+    cli_command_help;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];

@@ -7,7 +7,7 @@
 
 const struct cli_command *const cli_commands[] = {
     &cli_command_ps,    &cli_command_info, &cli_command_doctor,  &cli_command_exec, &cli_command_stats,
-    &cli_command_heap,  &cli_command_snapshot, &cli_command_console, &cli_command_help, NULL,
+    &cli_command_heap,  &cli_command_snapshot, &cli_command_tasks, &cli_command_console, &cli_command_help, NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name)
@@ -54,6 +54,10 @@ static const char help_values_options[] =
     "  -o, --output FILE     the file that it makes (it must be said)\n"
     "  --values              put what strings and numbers are into it, too\n";
 
+static const char help_tasks_options[] =
+    "  --group               count tasks that do the same at the same place\n"
+    "  --all                 list finished tasks that somebody keeps, too\n";
+
 static const char help_heap_options[] =
     "  --by type|module|size|generation\n"
     "  --sort bytes|count|refs|name\n"
@@ -75,7 +79,8 @@ static void help_print_options(const struct cli_command *command)
     fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
             command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
             command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
-    fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_VALUES ? help_values_options : "",
+    fprintf(cli_output, "%s%s%s%s", command->takes & CLI_TAKES_TASKS ? help_tasks_options : "",
+            command->takes & CLI_TAKES_VALUES ? help_values_options : "",
             command->takes & CLI_TAKES_FREEZE ? help_freeze_options : "",
             command->takes & CLI_TAKES_WAIT ? help_wait_options : "");
 }
@@ -164,6 +169,7 @@ static void help_print_man(void)
     help_print_roff(help_wait_options);
     help_print_roff(help_heap_options);
     help_print_roff(help_values_options);
+    help_print_roff(help_tasks_options);
     help_print_roff(help_freeze_options);
     help_print_roff(help_common_options);
     fputs(".fi\n.SH EXIT STATUS\n", cli_output);
@@ -179,7 +185,7 @@ static void help_print_completion(void)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
           "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread --interp\n"
-          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values' -- \"$word\")) ;;\n"
+          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values --group --all' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"

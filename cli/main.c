@@ -16,7 +16,7 @@
 
 enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
        OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
-       OPTION_NO_FORK, OPTION_VALUES };
+       OPTION_NO_FORK, OPTION_VALUES, OPTION_GROUP, OPTION_ALL };
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
@@ -33,6 +33,8 @@ static const struct option main_options[] = {
     {"no-pause", no_argument, NULL, OPTION_NO_PAUSE},
     {"no-fork", no_argument, NULL, OPTION_NO_FORK},
     {"values", no_argument, NULL, OPTION_VALUES},
+    {"group", no_argument, NULL, OPTION_GROUP},
+    {"all", no_argument, NULL, OPTION_ALL},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -196,6 +198,11 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         *seen |= CLI_TAKES_VALUES;
         options->values = true;
         return NULL;
+    case OPTION_GROUP:
+    case OPTION_ALL:
+        *seen |= CLI_TAKES_TASKS;
+        *(option == OPTION_GROUP ? &options->tasks.group : &options->tasks.all) = true;
+        return NULL;
     case OPTION_COLOR:
         if (!(error = main_choice("color", value, colors, &choice)))
             options->color = (enum cli_color)choice;
@@ -304,6 +311,7 @@ static const char *main_group_name(int group)
         {CLI_TAKES_HEAP, "--by, --sort, --min, --match, -n"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
         {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--thread, --interp, --channel"},
         {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
+        {CLI_TAKES_TASKS, "--group, --all"},
     };
 
     for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
