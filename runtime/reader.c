@@ -565,10 +565,11 @@ bool reader_describe_frame(struct object_reader *reader, const struct frame *fra
 struct generator_states {
     unsigned minor;
     int8_t suspended, awaiting, running; /* awaiting == suspended: the next instruction tells */
+    unsigned depth;                      /* of what is awaited in the value stack: 1 is on top */
 };
 
 static const struct generator_states generator_states[] = {
-    {11, -1, -1, 0}, {12, -1, -1, 0}, {13, -2, -1, 0}, {14, -2, -1, 0}, {15, 1, 2, 4},
+    {11, -1, -1, 0, 1}, {12, -1, -1, 0, 1}, {13, -2, -1, 0, 1}, {14, -2, -1, 0, 1}, {15, 1, 2, 4, 2},
 };
 
 /* SUSPENDED_YIELD_FROM_LOCKED, free-threaded 3.15. */
@@ -628,7 +629,8 @@ static uint64_t old_stack_top(struct object_reader *reader, uint64_t frame)
     return top > stack ? reader_u64(reader, top - POINTER) : 0;
 }
 
-static uint64_t new_stack_top(struct object_reader *reader, const struct frame *frame)
+/* 3.11+: what is `depth` from the top of a suspended frame's stack. */
+static uint64_t new_stack_item(struct object_reader *reader, const struct frame *frame, unsigned depth)
 {
     const struct heap_layout *layout = &reader->layout;
     uint64_t variables, words = reader_frame_words(reader, frame, &variables), top;
@@ -637,9 +639,9 @@ static uint64_t new_stack_top(struct object_reader *reader, const struct frame *
         top = reader_u64(reader, frame->at.value + layout->iframe.stackpointer);
     else
         top = words + reader_u32(reader, frame->at.value + layout->iframe.stacktop) * (uint64_t)POINTER;
-    if (top <= words + variables * POINTER || top > words + FRAME_WORDS_MAX * (uint64_t)POINTER)
+    if (top < words + (variables + depth) * POINTER || top > words + FRAME_WORDS_MAX * (uint64_t)POINTER)
         return 0;
-    return reader_untag(reader, reader_u64(reader, top - POINTER));
+    return reader_untag(reader, reader_u64(reader, top - depth * (uint64_t)POINTER));
 }
 
 /* Does the suspended frame's next instruction go on with an await? 3.8 to 3.12. */
@@ -688,7 +690,7 @@ uint64_t reader_generator_awaits(struct object_reader *reader, uint64_t generato
         return 0;
     if (states->awaiting == states->suspended && !awaits_by_code(reader, &frame))
         return 0;
-    return new_stack_top(reader, &frame);
+    return new_stack_item(reader, &frame, states->depth);
 }
 
 bool reader_generator_name(struct object_reader *reader, uint64_t generator, char *text, size_t size)
