@@ -48,7 +48,11 @@ struct cli_options {
     struct {
         bool group, all;
     } tasks;
-    bool values;             /* of a snapshot: --values */
+    bool values;             /* what strings and numbers hold: --values */
+    struct {
+        bool locals, native, hold; /* hold: --stop */
+        bool one;                  /* --thread was said */
+    } stack;
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -62,8 +66,11 @@ enum {
     CLI_TAKES_HEAP = 4,    /* --by --sort --min --match -n */
     CLI_TAKES_WAIT = 8,    /* --timeout --wake --no-wake */
     CLI_TAKES_FREEZE = 16, /* --no-fork --no-pause --max-memory */
-    CLI_TAKES_VALUES = 32, /* --values; and -o is a file of its own, not of the answer */
-    CLI_TAKES_TASKS = 64,  /* --group --all */
+    CLI_TAKES_VALUES = 32, /* --values */
+    CLI_TAKES_TASKS = 1 << 19,  /* --group --all */
+    CLI_TAKES_STACK = 1 << 16,  /* --locals --native --stop */
+    CLI_TAKES_THREAD = 1 << 17, /* --thread main|any|TID alone: what is shown */
+    CLI_MAKES_FILE = 1 << 18,   /* -o is a file of its own, not of the answer */
 };
 
 struct cli_command {
@@ -76,8 +83,8 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_command_exec, cli_command_ps, cli_command_info, cli_command_stats,
-    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_tasks,
-    cli_command_help;
+    cli_command_console, cli_command_doctor, cli_command_heap, cli_command_snapshot, cli_command_stack, cli_command_gc,
+    cli_command_tasks, cli_command_help;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];

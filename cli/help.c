@@ -7,7 +7,8 @@
 
 const struct cli_command *const cli_commands[] = {
     &cli_command_ps,    &cli_command_info, &cli_command_doctor,  &cli_command_exec, &cli_command_stats,
-    &cli_command_heap,  &cli_command_snapshot, &cli_command_tasks, &cli_command_console, &cli_command_help, NULL,
+    &cli_command_stack, &cli_command_tasks, &cli_command_gc, &cli_command_heap,
+    &cli_command_snapshot, &cli_command_console, &cli_command_help, NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name)
@@ -50,9 +51,15 @@ static const char help_freeze_options[] =
     "  --no-pause            read the process as it runs\n"
     "  --max-memory SIZE     take no more than this; what is left out makes the answer partial\n";
 
-static const char help_values_options[] =
-    "  -o, --output FILE     the file that it makes (it must be said)\n"
-    "  --values              put what strings and numbers are into it, too\n";
+static const char help_file_options[] = "  -o, --output FILE     the file that it makes (it must be said)\n";
+
+static const char help_values_options[] = "  --values              what strings and numbers hold, too; not only their sizes\n";
+
+static const char help_stack_options[] =
+    "  --locals              the variables of each frame\n"
+    "  --native              the frames of C among those of Python; each thread is stopped for an instant\n"
+    "  --stop                stop the whole process while it is read: an exact picture\n"
+    "  --thread main|TID     this one alone\n";
 
 static const char help_tasks_options[] =
     "  --group               count tasks that do the same at the same place\n"
@@ -79,8 +86,11 @@ static void help_print_options(const struct cli_command *command)
     fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
             command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
             command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
-    fprintf(cli_output, "%s%s%s%s", command->takes & CLI_TAKES_TASKS ? help_tasks_options : "",
-            command->takes & CLI_TAKES_VALUES ? help_values_options : "",
+    fprintf(cli_output, "%s%s%s%s", command->takes & CLI_TAKES_STACK ? help_stack_options : "",
+            command->takes & CLI_TAKES_TASKS ? help_tasks_options : "",
+            command->takes & CLI_MAKES_FILE ? help_file_options : "",
+            command->takes & CLI_TAKES_VALUES ? help_values_options : "");
+    fprintf(cli_output, "%s%s",
             command->takes & CLI_TAKES_FREEZE ? help_freeze_options : "",
             command->takes & CLI_TAKES_WAIT ? help_wait_options : "");
 }

@@ -16,7 +16,7 @@
 
 enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
        OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
-       OPTION_NO_FORK, OPTION_VALUES, OPTION_GROUP, OPTION_ALL };
+       OPTION_NO_FORK, OPTION_VALUES, OPTION_LOCALS, OPTION_NATIVE, OPTION_STOP, OPTION_GROUP, OPTION_ALL };
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
@@ -35,6 +35,9 @@ static const struct option main_options[] = {
     {"values", no_argument, NULL, OPTION_VALUES},
     {"group", no_argument, NULL, OPTION_GROUP},
     {"all", no_argument, NULL, OPTION_ALL},
+    {"locals", no_argument, NULL, OPTION_LOCALS},
+    {"native", no_argument, NULL, OPTION_NATIVE},
+    {"stop", no_argument, NULL, OPTION_STOP},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -145,6 +148,14 @@ static struct error *main_take_thread(struct cli_options *options, const char *v
                         "--thread %s is no thread", value);
 }
 
+/* Those of stack. */
+static void main_take_stack_option(struct cli_options *options, int option)
+{
+    options->stack.locals |= option == OPTION_LOCALS;
+    options->stack.native |= option == OPTION_NATIVE;
+    options->stack.hold |= option == OPTION_STOP;
+}
+
 static struct error *main_take_option(struct cli_options *options, int option, const char *value, int *seen)
 {
     static const char *const channels[] = {"auto", "passed", "directory", NULL};
@@ -155,7 +166,8 @@ static struct error *main_take_option(struct cli_options *options, int option, c
 
     switch (option) {
     case OPTION_THREAD:
-        *seen |= CLI_TAKES_REQUEST;
+        *seen |= CLI_TAKES_THREAD;
+        options->stack.one = true;
         return main_take_thread(options, value);
     case OPTION_INTERP:
         *seen |= CLI_TAKES_REQUEST;
@@ -202,6 +214,12 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_ALL:
         *seen |= CLI_TAKES_TASKS;
         *(option == OPTION_GROUP ? &options->tasks.group : &options->tasks.all) = true;
+        return NULL;
+    case OPTION_LOCALS:
+    case OPTION_NATIVE:
+    case OPTION_STOP:
+        *seen |= CLI_TAKES_STACK;
+        main_take_stack_option(options, option);
         return NULL;
     case OPTION_COLOR:
         if (!(error = main_choice("color", value, colors, &choice)))
@@ -309,9 +327,10 @@ static const char *main_group_name(int group)
         const char *name;
     } groups[] = {
         {CLI_TAKES_HEAP, "--by, --sort, --min, --match, -n"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
-        {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--thread, --interp, --channel"},
+        {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--interp, --channel"},
         {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
         {CLI_TAKES_TASKS, "--group, --all"},
+        {CLI_TAKES_STACK, "--locals, --native, --stop"},      {CLI_TAKES_THREAD, "--thread"},
     };
 
     for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
@@ -397,7 +416,7 @@ static void main_json_end(struct json *json, const struct error *error)
 static struct error *main_open_output(const struct cli_options *options)
 {
     cli_output = stdout;
-    if (!options->output_path || (options->command->takes & CLI_TAKES_VALUES && !options->help))
+    if (!options->output_path || (options->command->takes & CLI_MAKES_FILE && !options->help))
         return NULL;
     FILE *file = fopen(options->output_path, "we");
     if (!file)

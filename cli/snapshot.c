@@ -162,7 +162,7 @@ const struct cli_command cli_command_snapshot = {
                    "no values: neither those of strings and numbers nor the keys of dicts, but with --values. The process is\n"
                    "held for milliseconds at its safe point.",
     .example = "safepoint snapshot 4711 -o before.sps && safepoint heap before.sps",
-    .takes = CLI_TAKES_VALUES | CLI_TAKES_FREEZE | CLI_TAKES_WAIT,
+    .takes = CLI_MAKES_FILE | CLI_TAKES_VALUES | CLI_TAKES_FREEZE | CLI_TAKES_WAIT,
     .words_min = 1,
     .words_max = 1,
     .run = snapshot_run,
