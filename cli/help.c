@@ -7,7 +7,7 @@
 
 const struct cli_command *const cli_commands[] = {
     &cli_command_ps,    &cli_command_info, &cli_command_doctor,  &cli_command_exec, &cli_command_stats,
-    &cli_command_stack, &cli_command_tasks, &cli_command_gc, &cli_command_heap,
+    &cli_command_stack, &cli_command_tasks, &cli_command_locks, &cli_command_gc, &cli_command_heap,
     &cli_command_snapshot, &cli_command_console, &cli_command_help, NULL,
 };
 

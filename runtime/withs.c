@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A `with` keeps the bound __exit__ (3.14+: the method and the object) in the value stack below what its body uses. How
+ * much of a running frame's stack is in use isn't written down; but how much of it an exception would keep is:
+ *
+ *   3.8-3.10   f_blockstack[f_iblock]: {int type, int handler, int level}
+ *   3.11+      co_exceptiontable: {start, length, target, depth << 1 | lasti}
+ */
+#include "runtime/withs.h"
+
+#include <stdlib.h>
+
+#include "attach/scope.h"
+#include "runtime/objects.h"
+
+#define BLOCKS_MAX        20 /* CO_MAXBLOCKS */
+#define BLOCK_SIZE        12
+#define BLOCK_LEVEL       8
+#define BLOCKS_BEFORE     240 /* f_blockstack, and f_iblock, before f_localsplus */
+#define BLOCK_COUNT       248
+#define TABLE_AFTER       16 /* co_exceptiontable behind co_consts, co_names */
+#define TABLE_MAX         (1u << 20)
+#define DEPTH_MAX         4096
+#define EXIT_IN_TWO_MINOR 14 /* from which on the method and its object are two words */
+
+/* ------------------------------------------------------------------ how deep */
+
+static uint64_t depth_by_blocks(struct object_reader *reader, const struct frame *frame)
+{
+    uint64_t variables = frame->at.value + reader->layout.frame.localsplus;
+    uint32_t count = reader_u32(reader, variables - BLOCK_COUNT);
+
+    if (!count || count > BLOCKS_MAX)
+        return 0;
+    return reader_u32(reader, variables - BLOCKS_BEFORE + (count - 1) * (uint64_t)BLOCK_SIZE + BLOCK_LEVEL);
+}
+
+struct table {
+    const uint8_t *bytes;
+    size_t size, at;
+};
+
+/* Six bits to a byte, the highest first; bit 6: more follow. */
+static uint64_t read_number(struct table *table)
+{
+    uint64_t value = 0;
+    uint8_t byte;
+
+    do {
+        if (table->at == table->size)
+            return 0;
+        byte = table->bytes[table->at++];
+        value = value << 6 | (byte & 63);
+    } while (byte & 64);
+    return value;
+}
+
+static uint64_t depth_by_table(struct object_reader *reader, const struct frame *frame)
+{
+    uint64_t object = reader_u64(reader, frame->code.value + reader->layout.code.consts + TABLE_AFTER);
+    scoped_free uint8_t *bytes = NULL;
+    struct table table = {0};
+    struct error *error = object_read_bytes(&reader->view.runtime, address_of(object), TABLE_MAX, &bytes, &table.size);
+
+    if (error || frame->instruction < 0) {
+        error_destroy(error);
+        return 0;
+    }
+    uint64_t instruction = (uint64_t)frame->instruction / 2, depth = 0;
+    table.bytes = bytes;
+    while (table.at < table.size) {
+        uint64_t start = read_number(&table), length = read_number(&table);
+        read_number(&table); /* where it goes on */
+        uint64_t kept = read_number(&table) >> 1;
+        if (instruction >= start && instruction - start < length)
+            depth = kept;
+    }
+    return depth;
+}
+
+/* -------------------------------------------------------------------- its words */
+
+/* The __exit__ of the object, bound: in C or in Python. */
+static bool is_bound_exit(struct object_reader *reader, uint64_t word, uint64_t object)
+{
+    return word && reader_field(reader, word, 1) == object &&
+           (reader_is(reader, word, "builtin_function_or_method") || reader_is(reader, word, "method"));
+}
+
+static bool is_exit_method(struct object_reader *reader, uint64_t word)
+{
+    return reader_is(reader, word, "method_descriptor") || reader_is(reader, word, "function");
+}
+
+bool frame_is_inside_with(struct object_reader *reader, const struct frame *frame, uint64_t object)
+{
+    bool old = reader->layout.iframe.localsplus == OFF_NONE;
+    uint64_t depth = old ? depth_by_blocks(reader, frame) : depth_by_table(reader, frame);
+    uint64_t variables, words = reader_frame_words(reader, frame, &variables), before = 0;
+
+    for (uint64_t i = 0; i < depth && depth <= DEPTH_MAX; i++) {
+        uint64_t word = reader_untag(reader, reader_u64(reader, words + (variables + i) * 8));
+        if (reader->layout.minor >= EXIT_IN_TWO_MINOR && word == object && is_exit_method(reader, before))
+            return true;
+        if (is_bound_exit(reader, word, object))
+            return true;
+        before = word;
+    }
+    return false;
+}
