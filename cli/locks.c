@@ -109,10 +109,11 @@ static void print_what(const struct locks_view *view, const struct lock_wait *wa
 
     print_thread(view, wait->thread);
     fprintf(cli_output, " waits for %s", find_kind(wait->kind)->text);
-    if (wait->subject)
-        print_object(": ", wait->subject_type, wait->subject_name, wait->subject);
-    else if (wait->object)
+    bool is_lock = wait->object && (!strcmp(wait->kind, "lock") || !strcmp(wait->kind, "rlock") || !wait->subject);
+    if (is_lock)
         print_object(": ", wait->type, "", wait->object);
+    if (wait->subject)
+        print_object(is_lock ? " of " : ": ", wait->subject_type, wait->subject_name, wait->subject);
     if (row && row->blocked_ns >= 0)
         fprintf(cli_output, ", for %s", cli_format_duration(text, sizeof(text), (double)row->blocked_ns / 1e9));
     if (wait->timed && strcmp(wait->kind, "gil") != 0)

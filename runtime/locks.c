@@ -46,6 +46,7 @@ static const struct lock_place {
 } lock_places[] = {
     {"threading.py", "wait", "Condition", "condition"},
     {"threading.py", "wait_for", "Condition", "condition"},
+    {"threading.py", "__enter__", "Condition", "lock"}, /* whichever it has */
     {"threading.py", "wait", "Event", "event"},
     {"threading.py", "acquire", "Semaphore", "semaphore"},
     {"threading.py", "wait", "Barrier", "barrier"},
@@ -216,10 +217,10 @@ static void set_subject(struct lock_search *search, uint64_t subject)
         wait->subject_name[0] = '\0';
 }
 
-/* The innermost frame of a wait that isn't for the lock's release itself, but for somebody's notice. */
-static bool is_notified(const struct lock_place *place)
+/* Does the innermost frame alone say what kind of wait it is, whatever lock of C's it uses for that? */
+static bool is_decisive(const struct lock_place *place)
 {
-    static const char *const kinds[] = {"condition", "event", "join", "shutdown", "import"};
+    static const char *const kinds[] = {"condition", "event", "join", "shutdown", "import", "rlock"};
 
     for (size_t i = 0; place && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (!strcmp(place->kind, kinds[i]))
@@ -232,7 +233,7 @@ static bool is_notified(const struct lock_place *place)
 static void find_subject(struct lock_search *search)
 {
     struct lock_wait *wait = search->wait;
-    bool notified = false;
+    bool decided = false;
 
     for (size_t i = 0; i < search->frame_count; i++) {
         uint64_t self;
@@ -241,8 +242,8 @@ static void find_subject(struct lock_search *search)
             break;
         const struct lock_place *place = find_place(search->reader, &search->frames[i], &text, &self);
         if (i == 0)
-            notified = is_notified(place);
-        if (place && (notified || !wait->object || !strcmp(place->kind, "worker")))
+            decided = is_decisive(place);
+        if (place && (decided || !wait->object || !strcmp(place->kind, "worker")))
             wait->kind = place->kind;
         if (place)
             set_subject(search, place->type ? self : 0);
@@ -262,7 +263,8 @@ static bool is_thread_end(const struct lock_search *search, uint64_t thread)
 {
     struct object_reader *reader = search->reader;
     uint64_t lock = reader_attribute(reader, thread, "_tstate_lock");
-    uint64_t handle = reader_field(reader, reader_attribute(reader, thread, "_handle"), 0);
+    uint64_t object = reader_attribute(reader, thread, "_os_thread_handle"); /* 3.14+ */
+    uint64_t handle = reader_field(reader, object ? object : reader_attribute(reader, thread, "_handle"), 0);
 
     if (search->wait->object && lock == search->wait->object)
         return true;

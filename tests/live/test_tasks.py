@@ -47,12 +47,13 @@ def parents(result):
     return {task["name"]: sorted(names[address] for address in task["awaited_by"]) for task in result["tasks"]}
 
 
-@pytest.fixture(params=["c", "python", "eager"])
+@pytest.fixture(scope="module", params=["c", "python", "eager"])
 def loops(request, python):
     if request.param not in makes(python):
         pytest.skip("this version has no eager tasks")
     with Loops(python, request.param) as program:
         assert program.ask("start('first')") and program.ask("finish('first', everything)")
+        assert program.ask("start('second')") and program.ask("begin('second', sleeper_2)")
         yield program
 
 
@@ -62,7 +63,6 @@ def frames(task):
 
 def test_the_same_as_asyncio_says(loops):
     """All tasks of two loops: the set, names, stacks with lines; from 3.14 on who awaits, too."""
-    assert loops.ask("start('second')") and loops.ask("begin('second', by_class)") and loops.ask("begin('second', stubborn)")
     said = dict(loops.ask("oracle('first')"), **loops.ask("oracle('second')"))
     result = read(loops)
     found = {task["address"]: task for task in result["tasks"]}

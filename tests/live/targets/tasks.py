@@ -21,6 +21,11 @@ GO_ON = threading.Event()
 LOOPS = {}
 
 
+if make == "python" and hasattr(asyncio.tasks, "_py_current_task"):
+    # From 3.14 on each implementation knows its own current task; time-outs and groups ask for this one.
+    asyncio.tasks.current_task = asyncio.current_task = asyncio.tasks._py_current_task
+
+
 def factory(loop, coroutine, **keywords):
     return asyncio.tasks._PyTask(coroutine, loop=loop, **keywords)
 
@@ -33,6 +38,10 @@ def task(coroutine, name):
 
 async def sleeper(seconds):
     await asyncio.sleep(seconds)
+
+
+async def sleeper_2():
+    await sleeper(700)
 
 
 async def nested(seconds):
@@ -245,7 +254,9 @@ def described(one):
 
 def oracle(name):
     """{address: what it is} of the loop's tasks, as asyncio itself has them."""
-    return call(name, lambda: {hex(id(one)): described(one) for one in asyncio.all_tasks(LOOPS[name])})
+    # From 3.14 on asyncio's two implementations know their own tasks alone.
+    registries = {asyncio.all_tasks, getattr(asyncio.tasks, "_py_all_tasks", asyncio.all_tasks)}
+    return call(name, lambda: {hex(id(one)): described(one) for known in registries for one in known(LOOPS[name])})
 
 
 def main():
