@@ -46,6 +46,7 @@ enum future_kind { FUTURE_NONE, FUTURE_C, FUTURE_PYTHON };
 enum future_kind future_kind(const struct futures *futures, uint64_t object);
 enum future_kind future_task_kind(const struct futures *futures, uint64_t object);
 
+/* Its state, whether or not it runs just now; its loop. */
 enum task_state future_state(const struct futures *futures, uint64_t future, enum future_kind kind);
 uint64_t future_loop(const struct futures *futures, uint64_t future, enum future_kind kind);
 

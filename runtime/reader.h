@@ -56,6 +56,7 @@ void reader_full_type_name(struct object_reader *reader, uint64_t object, char *
 
 /* ------------------------------------------------------------------- values */
 
+/* A str as UTF-8, cut to the room; is it this one, in ASCII? */
 bool reader_text(struct object_reader *reader, uint64_t object, char *text, size_t size);
 bool reader_equals(struct object_reader *reader, uint64_t object, const char *text);
 /* An int of at most 60 bits; a float, or an int as one. */

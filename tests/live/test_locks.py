@@ -9,7 +9,7 @@ import pytest
 from conftest import SAFEPOINT, safepoint, until_it_waits
 from programs import Program
 
-READS = 120
+READS = 60
 NOBODY = {"wants-taken", "wants-left", "timed", "notified", "event", "queue", "simple", "semaphore", "full", "future"}
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import SAFEPOINT, safepoint, until_it_waits
 from programs import Program
 
-READS = 120
+READS = 60
 
 
 class Loops(Program):
