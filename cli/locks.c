@@ -123,8 +123,8 @@ static void print_what(const struct locks_view *view, const struct lock_wait *wa
 
 static void print_owner(const struct locks_view *view, const struct lock_wait *wait)
 {
-    static const char *const verbs[] = {[LOCK_BY_FIELD] = "held by ", [LOCK_BY_FRAME] = "held by ",
-                                        [LOCK_BY_TARGET] = "that is "};
+    static const char *const verbs[] = {
+        [LOCK_BY_FIELD] = "held by ", [LOCK_BY_FRAME] = "held by ", [LOCK_BY_TARGET] = "that is "};
 
     if (!wait->owner_pthread) {
         if (find_kind(wait->kind)->nobody)

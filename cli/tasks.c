@@ -462,9 +462,10 @@ const struct cli_command cli_command_tasks = {
     .name = "tasks",
     .synopsis = "PID [--group] [--all]",
     .summary = "asyncio tasks: their stacks, what each waits for, and who awaits whom",
-    .description =
-        "Everything is read from outside: nothing is stopped, no code runs in the process. A task stands under the one\n"
-        "that awaits it, its stack innermost first. --group counts tasks that are alike; --all lists finished ones too.",
+    .description = "Everything is read from outside: nothing is stopped, no code runs in the process. A task stands "
+                   "under the one\n"
+                   "that awaits it, its stack innermost first. --group counts tasks that are alike; --all lists "
+                   "finished ones too.",
     .example = "safepoint tasks 4711 --group",
     .takes = CLI_TAKES_TASKS,
     .words_min = 1,

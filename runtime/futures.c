@@ -8,18 +8,18 @@
 /* clang-format off: one row each */
 static const struct future_layout future_layouts[] = {
     /* from the debug information of 3.8.18, 3.9.18, 3.10.13, 3.11.7, 3.12.1, 3.13.0 */
-    {8,  144, 16, 24, 40, OFF_NONE, OFF_NONE, 72, 136, 1, OFF_NONE, 104, 112, 120,
-     OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE},
-    {9,  184, 16, 24, 40, OFF_NONE, OFF_NONE, 80, 176, 1, OFF_NONE, 144, 152, 160,
-     OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE},
-    {10, 192, 16, 24, 40, OFF_NONE, OFF_NONE, 88, 184, 1, OFF_NONE, 152, 160, 168,
-     OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE},
-    {11, 176, 16, 24, 40, OFF_NONE, OFF_NONE, 88, 160, 1, 168, 128, 136, 144,
-     OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE},
-    {12, 176, 16, 24, 40, OFF_NONE, OFF_NONE, 88, 160, 1, 168, 128, 136, 144,
-     OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE},
-    {13, 144, 16, 24, 40, OFF_NONE, OFF_NONE, 96, 100, 4, 104, 112, 120, 128,
-     OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE},
+    {8, 144, 16, 24, 40, OFF_NONE, OFF_NONE, 72, 136, 1, OFF_NONE, 104, 112, 120, OFF_NONE, OFF_NONE, OFF_NONE,
+     OFF_NONE, OFF_NONE},
+    {9, 184, 16, 24, 40, OFF_NONE, OFF_NONE, 80, 176, 1, OFF_NONE, 144, 152, 160, OFF_NONE, OFF_NONE, OFF_NONE,
+     OFF_NONE, OFF_NONE},
+    {10, 192, 16, 24, 40, OFF_NONE, OFF_NONE, 88, 184, 1, OFF_NONE, 152, 160, 168, OFF_NONE, OFF_NONE, OFF_NONE,
+     OFF_NONE, OFF_NONE},
+    {11, 176, 16, 24, 40, OFF_NONE, OFF_NONE, 88, 160, 1, 168, 128, 136, 144, OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE,
+     OFF_NONE},
+    {12, 176, 16, 24, 40, OFF_NONE, OFF_NONE, 88, 160, 1, 168, 128, 136, 144, OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE,
+     OFF_NONE},
+    {13, 144, 16, 24, 40, OFF_NONE, OFF_NONE, 96, 100, 4, 104, 112, 120, 128, OFF_NONE, OFF_NONE, OFF_NONE, OFF_NONE,
+     OFF_NONE},
 };
 /* clang-format on */
 
@@ -198,8 +198,8 @@ bool future_callbacks(const struct futures *futures, uint64_t future, enum futur
 
     *items = NULL;
     *count = 0;
-    if (!reader_items(futures->reader,
-                      read_field(futures, future, kind, futures->layout.callbacks, "_callbacks"), &list, &listed))
+    if (!reader_items(futures->reader, read_field(futures, future, kind, futures->layout.callbacks, "_callbacks"),
+                      &list, &listed))
         return false;
     unpair(futures, list, listed);
     if (!(*items = calloc(listed + 1, sizeof(**items))))

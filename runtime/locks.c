@@ -69,8 +69,11 @@ static const struct lock_place {
 };
 
 /* Their other functions, too, are passed over on the way to the caller. */
-static const char *const lock_files[] = {"/threading.py", "/queue.py", "/concurrent/futures/_base.py",
-                                         "/concurrent/futures/thread.py", "<frozen importlib._bootstrap>",
+static const char *const lock_files[] = {"/threading.py",
+                                         "/queue.py",
+                                         "/concurrent/futures/_base.py",
+                                         "/concurrent/futures/thread.py",
+                                         "<frozen importlib._bootstrap>",
                                          "<frozen importlib._bootstrap_external>"};
 
 /* One thread that is blocked, as it is looked into. */
@@ -384,7 +387,8 @@ static void find_owner(struct lock_search *search)
         find_target(search);
     else if (!strcmp(wait->kind, "import"))
         find_attribute_owner(search, "owner");
-    else if (!strcmp(wait->kind, "rlock") && wait->subject && reader_is_derived(search->reader, wait->subject, "_RLock"))
+    else if (!strcmp(wait->kind, "rlock") && wait->subject &&
+             reader_is_derived(search->reader, wait->subject, "_RLock"))
         find_attribute_owner(search, "_owner");
     else if (!strcmp(wait->kind, "rlock"))
         find_noted_owner(search);
@@ -429,11 +433,8 @@ static void add_wait(struct locks *locks, struct object_reader *reader, const st
                      const struct activity *const *activities, size_t count, size_t thread)
 {
     struct lock_wait *wait = &locks->waits[locks->count];
-    struct lock_search search = {.reader = reader,
-                                 .threads = threads,
-                                 .thread_count = count,
-                                 .activity = activities[thread],
-                                 .wait = wait};
+    struct lock_search search = {
+        .reader = reader, .threads = threads, .thread_count = count, .activity = activities[thread], .wait = wait};
 
     *wait = (struct lock_wait){.thread = thread, .owner = SIZE_MAX};
     if (!look_into(&search))

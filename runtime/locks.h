@@ -14,22 +14,22 @@
 
 /* How it is known who has to let go. */
 enum lock_witness {
-    LOCK_NOBODY,      /* the lock is free, or it isn't somebody's to give: a condition, a queue, an event */
-    LOCK_UNKNOWN,     /* somebody has it, and nothing says who */
-    LOCK_BY_FIELD,    /* the lock notes its owner */
-    LOCK_BY_FRAME,    /* a thread is inside a `with` of it */
-    LOCK_BY_TARGET,   /* a thread that is joined: it has to end */
+    LOCK_NOBODY,    /* the lock is free, or it isn't somebody's to give: a condition, a queue, an event */
+    LOCK_UNKNOWN,   /* somebody has it, and nothing says who */
+    LOCK_BY_FIELD,  /* the lock notes its owner */
+    LOCK_BY_FRAME,  /* a thread is inside a `with` of it */
+    LOCK_BY_TARGET, /* a thread that is joined: it has to end */
 };
 
 struct lock_wait {
-    size_t thread;        /* who waits: number of the thread state */
-    const char *kind;     /* "lock", "rlock", "condition", "event", "queue", "join", "import", "gil", "futex"... */
-    uint64_t object;      /* the lock itself; 0: not found */
-    char type[128];       /* its type */
-    bool checked;         /* the address that the thread is blocked on is that lock's */
-    bool timed;           /* the wait has a limit */
-    uint64_t address;     /* that it is blocked on: a semaphore, a mutex */
-    uint64_t subject;     /* the condition, queue, thread, module lock... that the lock is part of; 0: none */
+    size_t thread;    /* who waits: number of the thread state */
+    const char *kind; /* "lock", "rlock", "condition", "event", "queue", "join", "import", "gil", "futex"... */
+    uint64_t object;  /* the lock itself; 0: not found */
+    char type[128];   /* its type */
+    bool checked;     /* the address that the thread is blocked on is that lock's */
+    bool timed;       /* the wait has a limit */
+    uint64_t address; /* that it is blocked on: a semaphore, a mutex */
+    uint64_t subject; /* the condition, queue, thread, module lock... that the lock is part of; 0: none */
     char subject_type[128];
     char subject_name[128]; /* of a thread, a module; "" */
     enum lock_witness witness;

@@ -104,8 +104,7 @@ uint64_t reader_type(struct object_reader *reader, uint64_t object)
 
 static bool read_c_string(struct object_reader *reader, uint64_t at, char *text, size_t size)
 {
-    struct error *error =
-        at ? memory_read_string(&reader->view.pages.memory, address_of(at), text, size) : NULL;
+    struct error *error = at ? memory_read_string(&reader->view.pages.memory, address_of(at), text, size) : NULL;
 
     if (at && !error)
         return true;
@@ -269,7 +268,7 @@ static bool find_entries(struct object_reader *reader, uint64_t keys, uint64_t v
 {
     const struct heap_layout *layout = &reader->layout;
     bool old = layout->dict_keys.size != OFF_NONE;
-    uint64_t entries, room;
+    uint64_t entries = 0, room = 0;
 
     *found = (struct dict_entries){0};
     if (!keys || keys % POINTER || !(old ? find_old_entries : find_new_entries)(reader, keys, &entries, &room))

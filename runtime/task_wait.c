@@ -61,11 +61,8 @@ static const struct wait_place wait_places[] = {
 static const struct {
     const char *type, *kind;
 } lock_kinds[] = {
-    {"Lock", "lock"},
-    {"Condition", "condition"},
-    {"Event", "event"},
-    {"Semaphore", "semaphore"},
-    {"Barrier", "barrier"},
+    {"Lock", "lock"},           {"Condition", "condition"}, {"Event", "event"},
+    {"Semaphore", "semaphore"}, {"Barrier", "barrier"},
 };
 
 static bool ends_with(const char *text, const char *end)
@@ -267,7 +264,8 @@ static void visit_tuple(struct awaiters *awaiters, uint64_t tuple, bool cells, u
         return;
     for (size_t i = 0; i < count; i++) {
         uint64_t item = cells ? reader_field(reader, items[i], 0) : items[i];
-        if (future_kind(awaiters->futures, item) != FUTURE_NONE && future_task_kind(awaiters->futures, item) == FUTURE_NONE)
+        if (future_kind(awaiters->futures, item) != FUTURE_NONE &&
+            future_task_kind(awaiters->futures, item) == FUTURE_NONE)
             visit_future(awaiters, item, depth + 1);
     }
 }

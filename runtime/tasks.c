@@ -97,9 +97,10 @@ static void read_set(struct tasks_read *read, uint64_t set, struct address_list 
     for (size_t i = 0; i < count; i++) {
         uint64_t task = items[i];
         if (weak)
-            task = reader_is_derived(reader, task, "weakref") || reader_is_derived(reader, task, "weakref.ReferenceType")
-                       ? reader_u64(reader, task + reader->layout.weakref.object)
-                       : 0;
+            task =
+                reader_is_derived(reader, task, "weakref") || reader_is_derived(reader, task, "weakref.ReferenceType")
+                    ? reader_u64(reader, task + reader->layout.weakref.object)
+                    : 0;
         if (future_task_kind(&read->futures, task) != FUTURE_NONE)
             list_add(read, list, task);
     }
@@ -304,8 +305,8 @@ static void read_task(struct tasks_read *read, uint64_t address, int64_t interpr
     const struct futures *futures = &read->futures;
     enum future_kind kind = future_task_kind(futures, address);
     uint64_t coroutine = task_coroutine(futures, address, kind), waiter = task_waiter(futures, address, kind);
-    bool runs = coroutine && reader_is_generator(&read->reader, coroutine) &&
-                reader_generator_runs(&read->reader, coroutine);
+    bool runs =
+        coroutine && reader_is_generator(&read->reader, coroutine) && reader_generator_runs(&read->reader, coroutine);
 
     *task = (struct task){.address = address, .interpreter = interpreter, .python = kind == FUTURE_PYTHON};
     task->loop = future_loop(futures, address, kind);
@@ -345,9 +346,9 @@ static struct error *check_layout(struct tasks_read *read, uint64_t task)
     char name[64];
 
     for (unsigned i = 0; type && i < 64; i++) {
-        struct error *error = memory_read_string(
-            &reader->view.pages.memory, address_of(reader_u64(reader, type + reader->layout.type.name)), name,
-            sizeof(name));
+        struct error *error =
+            memory_read_string(&reader->view.pages.memory,
+                               address_of(reader_u64(reader, type + reader->layout.type.name)), name, sizeof(name));
         if (!error && !strcmp(name, "_asyncio.Task")) {
             uint64_t size = reader_u64(reader, type + reader->layout.type.basicsize);
             if (size == read->futures.layout.size)

@@ -20,14 +20,14 @@ struct task_frame {
 
 /* What a task waits for, in a word, and what is known of it. */
 struct task_wait {
-    const char *kind;  /* "task", "gather", "sleep", "lock", "queue", "socket"...; NULL: it doesn't wait */
-    uint64_t object;   /* the lock, queue, future or task; 0: none */
-    char type[128];    /* of the object */
-    bool ready;        /* what it waits for is done: the task goes on in the loop's next turn */
-    bool timed;        /* the two that follow are known */
-    double delay;      /* seconds of a sleep in all */
-    double left;       /* until its end; negative when it is late */
-    int descriptor;    /* of a socket; -1: none */
+    const char *kind; /* "task", "gather", "sleep", "lock", "queue", "socket"...; NULL: it doesn't wait */
+    uint64_t object;  /* the lock, queue, future or task; 0: none */
+    char type[128];   /* of the object */
+    bool ready;       /* what it waits for is done: the task goes on in the loop's next turn */
+    bool timed;       /* the two that follow are known */
+    double delay;     /* seconds of a sleep in all */
+    double left;      /* until its end; negative when it is late */
+    int descriptor;   /* of a socket; -1: none */
 };
 
 struct task {
@@ -37,9 +37,9 @@ struct task {
     char *name;
     char *coroutine; /* qualified name, or its type's where it is of another make */
     enum task_state state;
-    bool must_cancel;      /* cancelled, and hasn't seen it yet */
-    int64_t cancels;       /* requests, 3.11+ */
-    bool python;           /* of asyncio's implementation in Python */
+    bool must_cancel;          /* cancelled, and hasn't seen it yet */
+    int64_t cancels;           /* requests, 3.11+ */
+    bool python;               /* of asyncio's implementation in Python */
     struct task_frame *frames; /* innermost first */
     size_t frame_count;
     bool cut; /* more frames than anybody's: the innermost are left out */
