@@ -18,9 +18,8 @@
 #include "attach/syscalls.h"
 #include "runtime/withs.h"
 
-#define FRAMES_MAX      64     /* innermost, that are looked into for what a thread waits for */
-#define DEPTH_MAX       100000 /* of a stack that is searched for a `with` */
-#define SEARCHED_FRAMES 3      /* innermost, whose words are tried */
+#define FRAMES_MAX      64 /* innermost, that are looked into for what a thread waits for */
+#define SEARCHED_FRAMES 3  /* innermost, whose words are tried */
 #define STACKSIZE_MAX   4096
 #define PARKED_BEFORE   8   /* wait_entry.addr before wait_entry.sema */
 #define PARKING_MINOR   13  /* from which on there are parking lots */
@@ -83,6 +82,7 @@ struct lock_search {
     size_t thread_count;
     const struct activity *activity;
     struct lock_wait *wait;
+    const struct lock_wait *others;  /* those before this one */
     struct frame frames[FRAMES_MAX]; /* innermost first */
     size_t frame_count;
     uint64_t parked; /* what for, where it is parked; 0 */
@@ -106,19 +106,11 @@ static bool is_function(const char *qualified, const char *name)
 
 static void read_frames(struct lock_search *search)
 {
-    const struct runtime *runtime = &search->reader->view.runtime;
-    struct address at;
-    struct error *error = frames_find_first(runtime, search->threads[search->wait->thread].address, &at);
+    struct frame frame;
+    bool found = reader_first_frame(search->reader, &search->threads[search->wait->thread], &frame);
 
-    while (!error && at.value && search->frame_count < FRAMES_MAX) {
-        struct frame frame;
-        if ((error = frames_read(runtime, at, &frame)))
-            break;
-        if (!frame.shim)
-            search->frames[search->frame_count++] = frame;
-        at = frame.previous;
-    }
-    error_destroy(error);
+    for (; found && search->frame_count < FRAMES_MAX; found = reader_next_frame(search->reader, &frame))
+        search->frames[search->frame_count++] = frame;
 }
 
 /* -------------------------------------------------------------------- the lock */
@@ -330,30 +322,52 @@ static void find_attribute_owner(struct lock_search *search, const char *attribu
     wait->witness = LOCK_BY_FIELD;
 }
 
-/* Is a thread inside a `with` of the lock? Its frame, outermost of those. */
+static bool is_inside_with(struct object_reader *reader, const struct frame *frame, uint64_t object)
+{
+    uint64_t objects[WITHS_MAX];
+    size_t count = frame_find_withs(reader, frame, objects);
+
+    for (size_t i = 0; i < count; i++) {
+        if (objects[i] == object)
+            return true;
+    }
+    return false;
+}
+
+/* Is a thread inside a `with` of the lock? Its frame. */
 static bool search_thread(struct lock_search *search, size_t thread)
 {
-    const struct runtime *runtime = &search->reader->view.runtime;
-    struct address at;
-    bool found = false;
-    struct error *error = frames_find_first(runtime, search->threads[thread].address, &at);
+    struct frame frame;
+    bool found = reader_first_frame(search->reader, &search->threads[thread], &frame);
+    unsigned depth = 0;
 
-    for (unsigned i = 0; !error && at.value && !found && i < DEPTH_MAX; i++) {
-        struct frame frame;
-        if ((error = frames_read(runtime, at, &frame)))
-            break;
-        found = !frame.shim && frame_is_inside_with(search->reader, &frame, search->wait->object) &&
-                reader_describe_frame(search->reader, &frame, &search->wait->owner_frame);
-        at = frame.previous;
+    while (found && !is_inside_with(search->reader, &frame, search->wait->object))
+        found = depth++ < READER_DEPTH_MAX && reader_next_frame(search->reader, &frame);
+    return found && reader_describe_frame(search->reader, &frame, &search->wait->owner_frame);
+}
+
+/* Another thread waits for the same lock, and its owner has been looked for. */
+static bool copy_owner(struct lock_search *search)
+{
+    struct lock_wait *wait = search->wait;
+
+    for (const struct lock_wait *other = search->others; other < wait; other++) {
+        if (other->object != wait->object || strcmp(other->kind, wait->kind) != 0)
+            continue;
+        wait->witness = other->witness;
+        wait->owner_pthread = other->owner_pthread;
+        wait->owner_frame = other->owner_frame;
+        return true;
     }
-    error_destroy(error);
-    return found;
+    return false;
 }
 
 static void find_with(struct lock_search *search)
 {
     struct lock_wait *wait = search->wait;
 
+    if (copy_owner(search))
+        return;
     wait->witness = LOCK_UNKNOWN;
     for (size_t i = 0; i < search->thread_count; i++) {
         if (!search_thread(search, i))
@@ -369,8 +383,10 @@ static void find_gil_owner(struct lock_search *search)
     struct lock_wait *wait = search->wait;
 
     for (size_t i = 0; i < search->thread_count; i++) {
-        if (!search->threads[i].holds_gil ||
-            search->threads[i].interpreter.value != search->threads[wait->thread].interpreter.value)
+        bool holds = false;
+        if (search->threads[i].interpreter.value == search->threads[wait->thread].interpreter.value)
+            error_destroy(runtime_holds_gil(search->reader->view.base, &search->threads[i], &holds));
+        if (!holds)
             continue;
         wait->owner_pthread = search->threads[i].pthread;
         wait->witness = LOCK_BY_FIELD;
@@ -433,8 +449,12 @@ static void add_wait(struct locks *locks, struct object_reader *reader, const st
                      const struct activity *const *activities, size_t count, size_t thread)
 {
     struct lock_wait *wait = &locks->waits[locks->count];
-    struct lock_search search = {
-        .reader = reader, .threads = threads, .thread_count = count, .activity = activities[thread], .wait = wait};
+    struct lock_search search = {.reader = reader,
+                                 .threads = threads,
+                                 .thread_count = count,
+                                 .activity = activities[thread],
+                                 .wait = wait,
+                                 .others = locks->waits};
 
     *wait = (struct lock_wait){.thread = thread, .owner = SIZE_MAX};
     if (!look_into(&search))

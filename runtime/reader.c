@@ -8,6 +8,8 @@
 #include "runtime/objects.h"
 
 #define POINTER         8u
+#define READS_MAX       UINT64_C(200000000)
+#define THREAD_FRAMES   UINT64_C(2000000)
 #define TAG_MASK        UINT64_C(3) /* of a word in a frame, 3.14+ */
 #define TAG_MINOR       14
 #define BASES_MAX       64
@@ -28,7 +30,7 @@
 
 struct error *reader_init(struct object_reader *reader, const struct runtime *runtime)
 {
-    *reader = (struct object_reader){.misses = 0};
+    *reader = (struct object_reader){.left = READS_MAX, .frames_left = THREAD_FRAMES};
     view_init(&reader->view, runtime);
     codes_init(&reader->codes);
     struct error *error = heap_layout_find(&runtime->layout, runtime->free_threaded, &reader->layout);
@@ -48,15 +50,21 @@ void reader_forget(struct object_reader *reader)
     codes_init(&reader->codes);
     pages_forget(&reader->view.pages);
     reader->misses = 0;
+    reader->left = READS_MAX;
+    reader->frames_left = THREAD_FRAMES;
 }
 
 /* ------------------------------------------------------------------- words */
 
 static bool reader_read(struct object_reader *reader, uint64_t at, void *to, size_t size)
 {
-    struct error *error = memory_read(&reader->view.pages.memory, address_of(at), to, size);
+    struct error *error = NULL;
 
-    if (!error)
+    memset(to, 0, size);
+    if (!reader->left)
+        return false;
+    reader->left--;
+    if (!(error = memory_read(&reader->view.pages.memory, address_of(at), to, size)))
         return true;
     error_destroy(error);
     reader->misses++;
@@ -470,6 +478,36 @@ uint64_t reader_function_closure(struct object_reader *reader, uint64_t function
 }
 
 /* ------------------------------------------------------------------ frames */
+
+bool reader_first_frame(struct object_reader *reader, const struct thread_state *thread, struct frame *frame)
+{
+    struct address at;
+    struct error *error = frames_find_first(&reader->view.runtime, thread->address, &at);
+
+    *frame = (struct frame){.previous = at};
+    if (!error)
+        return reader_next_frame(reader, frame);
+    error_destroy(error);
+    reader->misses++;
+    return false;
+}
+
+bool reader_next_frame(struct object_reader *reader, struct frame *frame)
+{
+    while (frame->previous.value && reader->frames_left) {
+        struct error *error = frames_read(&reader->view.runtime, frame->previous, frame);
+
+        reader->frames_left--;
+        if (error) {
+            error_destroy(error);
+            reader->misses++;
+            return false;
+        }
+        if (!frame->shim)
+            return true;
+    }
+    return false;
+}
 
 uint64_t reader_untag(const struct object_reader *reader, uint64_t word)
 {

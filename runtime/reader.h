@@ -20,8 +20,10 @@ struct object_reader {
     struct view view;
     struct codes codes;
     struct heap_layout layout;
-    uint64_t head;   /* bytes of an object before its own first field */
-    uint64_t misses; /* reads that failed */
+    uint64_t head;        /* bytes of an object before its own first field */
+    uint64_t misses;      /* reads that failed */
+    uint64_t left;        /* reads that may still be done: a process must not decide how long we work */
+    uint64_t frames_left; /* likewise, frames of threads */
 };
 
 /* `runtime` must outlive it; `reader` must not be moved. ERROR_UNSUPPORTED, by name, where the objects of this version
@@ -88,6 +90,13 @@ uint64_t reader_function_name(struct object_reader *reader, uint64_t function);
 uint64_t reader_function_closure(struct object_reader *reader, uint64_t function);
 
 /* ------------------------------------------------------------------- frames */
+
+/* A chain of frames that is longer is one that changed under our hands, and leads in circles. */
+#define READER_DEPTH_MAX 50000u
+
+/* A thread's innermost frame of Python's, and the next outer one; false: there is none (any more). */
+bool reader_first_frame(struct object_reader *reader, const struct thread_state *thread, struct frame *frame);
+bool reader_next_frame(struct object_reader *reader, struct frame *frame);
 
 /* What a name stands for in a frame, cells looked into; 0 where it stands for nothing. */
 uint64_t reader_local(struct object_reader *reader, const struct frame *frame, const char *name);

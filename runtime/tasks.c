@@ -22,7 +22,6 @@
 /* Reads of a process that runs meanwhile. */
 #define TRIES          4
 #define FRAMES_MAX     1000 /* of one task */
-#define THREAD_DEPTH   100000
 #define TASKS_MAX      READER_ITEMS_MAX
 #define ACTIVITIES_MAX 64 /* threads that are looked at for whether they ran meanwhile */
 
@@ -200,22 +199,16 @@ static void turn_around(struct task_walk_frame *frames, size_t count)
 /* Of one thread, innermost first, up to the frame of the task's coroutine; 0: that isn't there. */
 static size_t walk_thread(struct tasks_read *read, const struct thread_state *thread, uint64_t last)
 {
-    const struct runtime *runtime = &read->reader.view.runtime;
-    struct address at;
+    struct frame frame;
     size_t count = 0;
-    struct error *error = frames_find_first(runtime, thread->address, &at);
+    bool found = reader_first_frame(&read->reader, thread, &frame);
 
-    for (unsigned i = 0; !error && at.value && i < THREAD_DEPTH; i++) {
-        struct frame frame;
-        if ((error = frames_read(runtime, at, &frame)))
-            break;
-        if (!frame.shim && count < FRAMES_MAX)
+    for (unsigned i = 0; found && i < READER_DEPTH_MAX; found = reader_next_frame(&read->reader, &frame), i++) {
+        if (count < FRAMES_MAX)
             read->walk[count++] = (struct task_walk_frame){frame, 0};
-        if (at.value == last)
+        if (frame.at.value == last)
             return count;
-        at = frame.previous;
     }
-    error_destroy(error);
     return 0;
 }
 
@@ -534,7 +527,7 @@ static struct error *read_until_steady(struct tasks_read *read)
             activity_look(&activities[j], read->reader.view.process.pid, read->threads[j].tid);
         error = read_once(read);
         read->tasks->changing = !stayed(activities, looked, read->thread_count);
-        read->tasks->incomplete = read->torn;
+        read->tasks->incomplete = read->torn || !read->reader.left;
         if (!read->tasks->changing && !error)
             break;
     }

@@ -80,31 +80,34 @@ static uint64_t depth_by_table(struct object_reader *reader, const struct frame 
 
 /* -------------------------------------------------------------------- its words */
 
-/* The __exit__ of the object, bound: in C or in Python. */
-static bool is_bound_exit(struct object_reader *reader, uint64_t word, uint64_t object)
+/* The object of a bound __exit__, in C or in Python; 0: it is no bound method. */
+static uint64_t bound_to(struct object_reader *reader, uint64_t word)
 {
-    return word && reader_field(reader, word, 1) == object &&
-           (reader_is(reader, word, "builtin_function_or_method") || reader_is(reader, word, "method"));
+    if (!word || (!reader_is(reader, word, "builtin_function_or_method") && !reader_is(reader, word, "method")))
+        return 0;
+    return reader_field(reader, word, 1);
 }
 
 static bool is_exit_method(struct object_reader *reader, uint64_t word)
 {
-    return reader_is(reader, word, "method_descriptor") || reader_is(reader, word, "function");
+    return word && (reader_is(reader, word, "method_descriptor") || reader_is(reader, word, "function"));
 }
 
-bool frame_is_inside_with(struct object_reader *reader, const struct frame *frame, uint64_t object)
+size_t frame_find_withs(struct object_reader *reader, const struct frame *frame, uint64_t objects[WITHS_MAX])
 {
     bool old = reader->layout.iframe.localsplus == OFF_NONE;
     uint64_t depth = old ? depth_by_blocks(reader, frame) : depth_by_table(reader, frame);
     uint64_t variables, words = reader_frame_words(reader, frame, &variables), before = 0;
+    size_t count = 0;
 
-    for (uint64_t i = 0; i < depth && depth <= DEPTH_MAX; i++) {
+    for (uint64_t i = 0; i < depth && depth <= DEPTH_MAX && count < WITHS_MAX; i++) {
         uint64_t word = reader_untag(reader, reader_u64(reader, words + (variables + i) * 8));
-        if (reader->layout.minor >= EXIT_IN_TWO_MINOR && word == object && is_exit_method(reader, before))
-            return true;
-        if (is_bound_exit(reader, word, object))
-            return true;
+        uint64_t object = bound_to(reader, word);
+        if (reader->layout.minor >= EXIT_IN_TWO_MINOR && word && is_exit_method(reader, before))
+            object = word;
+        if (object)
+            objects[count++] = object;
         before = word;
     }
-    return false;
+    return count;
 }
