@@ -114,7 +114,8 @@ static struct error *info_read(struct info *info, struct session *session)
     info_read_gil(info);
     info_read_collectors(info);
     info_read_remote_debug(info);
-    if ((error = thread_rows_read(&info->rows, session, false)) || (error = info_choose_rows(info)))
+    const struct thread_request request = {0};
+    if ((error = thread_rows_read(&info->rows, session, &request)) || (error = info_choose_rows(info)))
         return error;
     return process_check(&session->process);
 }
@@ -267,10 +268,7 @@ static void info_print_row(struct table *table, const struct info *info, const s
     table_cell(table, thread->name ? thread->name : thread->activity->name);
     table_cell(table, !thread->state ? "native" : thread->main ? "main" : "worker");
     table_cell(table, thread_row_describe(thread, doing, sizeof(doing)));
-    if (thread->wait != THREAD_RUNS && thread->blocked_ns >= 0)
-        table_cell(table, cli_format_duration(since, sizeof(since), (double)thread->blocked_ns / 1e9));
-    else
-        table_cell(table, "");
+    table_cell(table, thread_row_since(thread, since, sizeof(since)));
     table_cell(table, info_holds_gil(info, thread) ? "holds" : thread->wait == THREAD_WAITS_GIL ? "wants" : "");
     if (frame)
         table_format(table, "%s%s  %s:%d", thread->stack->changing ? "below " : "", frame->code->function,

@@ -99,12 +99,11 @@ static void stack_json_variable(void *context, const char *name, struct address 
 
 static void stack_print_head(const struct thread_row *row)
 {
-    char doing[96], since[32] = "";
+    char doing[96], since[32];
     scoped_free char *name = cli_escape_line(row->name ? row->name : "");
     scoped_free char *kernel = cli_escape_line(row->activity->name);
 
-    if (row->blocked_ns >= 0 && row->wait != THREAD_RUNS)
-        cli_format_duration(since, sizeof(since), (double)row->blocked_ns / 1e9);
+    thread_row_since(row, since, sizeof(since));
     fprintf(cli_output, "thread %d", row->activity->tid);
     if (name && *name)
         fprintf(cli_output, " \"%s\"", name);
@@ -150,11 +149,102 @@ static void stack_print_frames(struct stack_view *view, const struct stack *stac
     }
 }
 
+/* ---------------------------------------------------------------- C among Python */
+
+/* Tells each frame of a thread in turn, from the innermost out: Python's where the eval loop ran them, C's else. */
+struct stack_merge {
+    void *context;
+    void (*python)(void *context, const struct stack_frame *frame);
+    void (*native)(void *context, const struct unwind_frame *frame);
+};
+
+/* Did this frame of C's run the Python frames from `next` on: is it their call of the eval loop? By where that keeps
+ * the last of them, or where that isn't known by its name. */
+static bool stack_is_loop(const struct thread_native *native, size_t index, const struct stack *stack, size_t next)
+{
+    const struct unwind_frame *frame = &native->frames[index];
+
+    while (next + 1 < stack->count && !stack->frames[next].entry)
+        next++;
+    if (next == stack->count || !stack->frames[next].loop.value || !frame->stack || index + 1 == native->count)
+        return next < stack->count && thread_native_is_loop(frame);
+    return stack->frames[next].loop.value >= frame->stack && stack->frames[next].loop.value < frame[1].stack;
+}
+
+/* The frames that one call of the eval loop ran. */
+static size_t stack_tell_loop(const struct stack_merge *merge, const struct stack *stack, size_t next)
+{
+    bool last = false;
+
+    for (; next < stack->count && !last; next++) {
+        merge->python(merge->context, &stack->frames[next]);
+        last = stack->frames[next].entry;
+    }
+    return next;
+}
+
+/* The rows of one thread (of several interpreters, the inner first) follow each other from `row` on. */
+static void stack_merge(const struct stack_merge *merge, const struct thread_rows *rows, const struct thread_row *row)
+{
+    const struct thread_row *end = rows->items + rows->count, *inner = row;
+    size_t next = 0;
+
+    for (size_t i = 0; i < row->native->count; i++) {
+        const struct unwind_frame *frame = &row->native->frames[i];
+
+        while (inner < end && inner->activity == row->activity && inner->stack && next == inner->stack->count) {
+            inner++;
+            next = 0;
+        }
+        bool more = inner < end && inner->activity == row->activity && inner->stack;
+        if (more && stack_is_loop(row->native, i, inner->stack, next))
+            next = stack_tell_loop(merge, inner->stack, next);
+        else
+            merge->native(merge->context, frame);
+    }
+    /* Where the way through C's frames ended early. */
+    for (; inner < end && inner->activity == row->activity && inner->stack; inner++, next = 0) {
+        while (next < inner->stack->count)
+            next = stack_tell_loop(merge, inner->stack, next);
+    }
+}
+
+static void stack_print_python(void *context, const struct stack_frame *frame)
+{
+    stack_print_frame(context, frame);
+}
+
+static void stack_print_native(void *context, const struct unwind_frame *frame)
+{
+    scoped_free char *function = cli_escape_line(frame->function ? frame->function : "?");
+    scoped_free char *object = cli_escape_line(frame->object ? frame->object : "?");
+
+    (void)context;
+    if (frame->function)
+        fprintf(cli_output, "    C %s+%#llx  (%s)\n", function ? function : "?", (unsigned long long)frame->offset,
+                object ? object : "?");
+    else
+        fprintf(cli_output, "    C %#llx  (%s)\n", (unsigned long long)frame->offset, object ? object : "?");
+}
+
+static void stack_print_merged(struct stack_view *view, const struct thread_row *row)
+{
+    const struct stack_merge merge = {view, stack_print_python, stack_print_native};
+
+    if (row->native->error)
+        fprintf(cli_output, "    its C stack could not be read: %s\n", error_message(row->native->error));
+    stack_merge(&merge, &view->rows, row);
+}
+
 static void stack_print_row(struct stack_view *view, const struct thread_row *row)
 {
     const struct stack *stack = row->stack;
 
     stack_print_head(row);
+    if (row->native) {
+        stack_print_merged(view, row);
+        return;
+    }
     if (!stack)
         return;
     if (stack->error)
@@ -189,6 +279,7 @@ static void stack_json_frame(struct json *json, struct stack_view *view, const s
     struct stack_json to = {view, json};
 
     json_begin_object(json, NULL);
+    json_string(json, "kind", "python");
     json_string(json, "function", frame->code->function);
     json_string(json, "file", frame->code->file);
     if (frame->line)
@@ -203,6 +294,41 @@ static void stack_json_frame(struct json *json, struct stack_view *view, const s
     json_end_object(json);
 }
 
+static void stack_json_python(void *context, const struct stack_frame *frame)
+{
+    const struct stack_json *to = context;
+
+    stack_json_frame(to->json, to->view, frame);
+}
+
+static void stack_json_native(void *context, const struct unwind_frame *frame)
+{
+    struct json *json = ((struct stack_json *)context)->json;
+    char address[24];
+
+    snprintf(address, sizeof(address), "%#llx", (unsigned long long)frame->address);
+    json_begin_object(json, NULL);
+    json_string(json, "kind", "native");
+    json_string(json, "function", frame->function);
+    json_unsigned(json, "offset", frame->offset);
+    json_string(json, "object", frame->object);
+    json_string(json, "address", address);
+    json_end_object(json);
+}
+
+static void stack_json_frames(struct json *json, struct stack_view *view, const struct thread_row *row)
+{
+    struct stack_json to = {view, json};
+    const struct stack_merge merge = {&to, stack_json_python, stack_json_native};
+
+    json_begin_array(json, "frames");
+    if (row->native)
+        stack_merge(&merge, &view->rows, row);
+    for (size_t i = 0; !row->native && row->stack && i < row->stack->count; i++)
+        stack_json_frame(json, view, &row->stack->frames[i]);
+    json_end_array(json);
+}
+
 static void stack_json_row(struct json *json, struct stack_view *view, const struct thread_row *row)
 {
     const struct stack *stack = row->stack;
@@ -212,10 +338,8 @@ static void stack_json_row(struct json *json, struct stack_view *view, const str
     json_boolean(json, "changing", stack && stack->changing);
     json_boolean(json, "steady", stack && stack->steady);
     json_string(json, "error", stack && stack->error ? error_message(stack->error) : NULL);
-    json_begin_array(json, "frames");
-    for (size_t i = 0; stack && i < stack->count; i++)
-        stack_json_frame(json, view, &stack->frames[i]);
-    json_end_array(json);
+    json_string(json, "native_error", row->native && row->native->error ? error_message(row->native->error) : NULL);
+    stack_json_frames(json, view, row);
     json_end_object(json);
 }
 
@@ -223,7 +347,7 @@ static void stack_print_json(struct json *json, struct stack_view *view)
 {
     json_begin_object(json, "result");
     json_integer(json, "reading_us", (int64_t)(view->rows.reading_ns / 1000));
-    if (view->options->stack.hold)
+    if (view->options->stack.hold || view->options->stack.native)
         json_integer(json, "pause_us", (int64_t)(view->rows.pause_ns / 1000));
     else
         json_null(json, "pause_us");
@@ -245,7 +369,14 @@ static struct error *stack_show(struct session *session, struct cli_options *opt
 
     if (error)
         return error;
-    error = thread_rows_read(&view.rows, session, options->stack.hold);
+    const struct thread_request request = {
+        .hold = options->stack.hold,
+        .native = options->stack.native,
+        .outsiders = options->verbose,
+        .only = options->stack.one ? options->choice.tid : 0,
+        .only_main = options->stack.one && options->choice.kind == INJECT_THREAD_MAIN,
+    };
+    error = thread_rows_read(&view.rows, session, &request);
     if (!error)
         error = process_check(&session->process);
     if (!error && options->json) {
@@ -254,8 +385,9 @@ static struct error *stack_show(struct session *session, struct cli_options *opt
     } else if (!error) {
         stack_print_text(&view);
     }
-    if (!error && options->stack.hold)
-        cli_note(options, "all threads were stopped for %llu us", (unsigned long long)(view.rows.pause_ns / 1000));
+    if (!error && (options->stack.hold || options->stack.native))
+        cli_note(options, options->stack.hold ? "all threads were stopped for %llu us" : "no thread was stopped for longer than %llu us",
+                 (unsigned long long)(view.rows.pause_ns / 1000));
     thread_rows_deinit(&view.rows);
     return error;
 }

@@ -10,6 +10,9 @@
 #define FUNCTION_MAX   256
 #define FILE_MAX_      1024
 #define LINE_TABLE_MAX (4u << 20)
+/* More than the stacks of any process have; and their texts in bytes. */
+#define CODES_MAX 65536
+#define BYTES_MAX (256u << 20)
 
 void codes_init(struct codes *codes)
 {
@@ -101,6 +104,10 @@ static size_t codes_place(const struct codes *codes, struct address address)
 
 static struct error *codes_insert(struct codes *codes, size_t place, struct code *code)
 {
+    codes->bytes += code->line_table_size;
+    if (codes->count == CODES_MAX || codes->bytes > BYTES_MAX)
+        return error_create(ERROR_UNSUPPORTED, "its memory is damaged, or not CPython's",
+                            "its frames are of more functions than any program's");
     if (codes->count == codes->room) {
         size_t room = codes->room ? codes->room * 2 : 64;
         struct code **larger = reallocarray(codes->items, room, sizeof(struct code *));

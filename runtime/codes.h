@@ -19,6 +19,7 @@ struct code {
 struct codes {
     struct code **items; /* by rising address */
     size_t count, room;
+    uint64_t bytes; /* of all line tables */
 };
 
 /* Empty; end it with codes_deinit(). */

@@ -16,6 +16,7 @@ struct frame {
     int64_t instruction;     /* byte offset in its code; negative: before the first */
     bool shim;               /* C's entry into the eval loop: no function of Python's, the code means nothing */
     bool entry;              /* the eval loop that runs it was called from C for it (never with shims) */
+    struct address loop;     /* 3.12+, of an entry: lies on the C stack in the eval loop's own frame; else ADDRESS_NULL */
 };
 
 /* Where a thread's chain starts: its innermost frame, or ADDRESS_NULL where it runs nothing. */

@@ -51,18 +51,25 @@ static struct error *chain_add(struct chain *chain, const struct frame *frame)
 
 static struct error *chain_read(struct chain *chain, const struct runtime *runtime, struct address thread)
 {
-    struct address at;
+    struct address at, mark = ADDRESS_NULL; /* of a frame passed: none comes twice (Brent's way) */
     unsigned shims = 0;
+    size_t passed = 0, power = 1;
     struct error *error = frames_find_first(runtime, thread, &at);
 
     chain->count = 0;
     chain->cut = false;
     while (!error && at.value) {
-        struct frame frame;
+        struct frame frame, *inner = chain->count ? &chain->frames[chain->count - 1] : NULL;
 
         if (chain->count == FRAMES_MAX) {
             chain->cut = true;
             return NULL;
+        }
+        if (at.value == mark.value)
+            return torn_chain("it leads back to itself");
+        if (++passed == power) {
+            mark = at;
+            power *= 2;
         }
         if ((error = frames_read(runtime, at, &frame)))
             return error;
@@ -72,8 +79,9 @@ static struct error *chain_read(struct chain *chain, const struct runtime *runti
             error = chain_add(chain, &frame);
         } else if (++shims == SHIM_MAX) {
             return torn_chain("it doesn't end");
-        } else if (chain->count) {
-            chain->frames[chain->count - 1].entry = true;
+        } else if (inner && !inner->entry) {
+            inner->entry = true;
+            inner->loop = frame.at;
         }
     }
     return error;
@@ -176,6 +184,7 @@ static struct error *stack_take(struct stacks *stacks, struct stack *stack, cons
             return error;
         frame->at = frames[i].at;
         frame->entry = frames[i].entry;
+        frame->loop = frames[i].loop;
         frame->line = code_find_line(runtime, frame->code, frames[i].instruction);
         stack->count++;
     }
@@ -255,14 +264,33 @@ void stacks_deinit(struct stacks *stacks)
     view_deinit(&stacks->view);
 }
 
-struct error *stacks_read(struct stacks *stacks, const struct thread_state *threads, struct activity *const *activities,
-                          size_t count)
+struct error *stacks_prepare(struct stacks *stacks, size_t count)
 {
     stacks_clear(stacks);
     pages_forget(&stacks->view.pages);
     if (!(stacks->items = calloc(count + 1, sizeof(*stacks->items))))
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the stacks");
     stacks->count = count;
+    return NULL;
+}
+
+void stacks_read_held(struct stacks *stacks, size_t index, const struct thread_state *thread)
+{
+    struct stack *stack = &stacks->items[index];
+
+    pages_forget(&stacks->view.pages);
+    stack_clear(stack);
+    stack->error = stack_read_once(stacks, stack, thread->address);
+    stack->steady = true;
+}
+
+struct error *stacks_read(struct stacks *stacks, const struct thread_state *threads, struct activity *const *activities,
+                          size_t count)
+{
+    struct error *error = stacks_prepare(stacks, count);
+
+    if (error)
+        return error;
     for (size_t i = 0; i < count; i++)
         stacks->items[i].error = stack_read_once(stacks, &stacks->items[i], threads[i].address);
     for (size_t i = 0; i < count; i++) {

@@ -20,6 +20,7 @@ struct stack_frame {
     const struct code *code; /* owned by the stacks */
     int line;                /* 0 unknown */
     bool entry;              /* the next outer frame, if any, is in another call of the eval loop */
+    struct address loop;     /* of an entry: on the C stack, within the frame of that loop; ADDRESS_NULL unknown */
 };
 
 struct stack {
@@ -38,6 +39,7 @@ struct stacks {
     size_t count;
 };
 
+/* Empty; end them with stacks_deinit(). The runtime must outlive them. */
 void stacks_init(struct stacks *stacks, const struct runtime *runtime);
 void stacks_deinit(struct stacks *stacks);
 
@@ -47,5 +49,10 @@ void stacks_deinit(struct stacks *stacks);
  */
 struct error *stacks_read(struct stacks *stacks, const struct thread_state *threads, struct activity *const *activities,
                           size_t count) __attribute__((warn_unused_result));
+
+/* The same in its parts, for threads that are held one after another: empty stacks for so many, and the stack of a
+ * thread state whose thread is held now. */
+struct error *stacks_prepare(struct stacks *stacks, size_t count) __attribute__((warn_unused_result));
+void stacks_read_held(struct stacks *stacks, size_t index, const struct thread_state *thread);
 
 #endif
