@@ -68,7 +68,8 @@ enum {
     CLI_TAKES_FREEZE = 16, /* --no-fork --no-pause --max-memory */
     CLI_TAKES_VALUES = 32, /* --values */
     CLI_TAKES_TASKS = 1 << 19,  /* --group --all */
-    CLI_TAKES_STACK = 1 << 16,  /* --locals --native --stop */
+    CLI_TAKES_STOP = 1 << 20,   /* --stop */
+    CLI_TAKES_STACK = 1 << 16,  /* --locals --native */
     CLI_TAKES_THREAD = 1 << 17, /* --thread main|any|TID alone: what is shown */
     CLI_MAKES_FILE = 1 << 18,   /* -o is a file of its own, not of the answer */
 };

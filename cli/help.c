@@ -58,8 +58,10 @@ static const char help_values_options[] = "  --values              what strings 
 static const char help_stack_options[] =
     "  --locals              the variables of each frame\n"
     "  --native              the frames of C among those of Python; each thread is stopped for an instant\n"
-    "  --stop                stop the whole process while it is read: an exact picture\n"
     "  --thread main|TID     this one alone\n";
+
+static const char help_stop_options[] =
+    "  --stop                stop the whole process while it is read: an exact picture\n";
 
 static const char help_tasks_options[] =
     "  --group               count tasks that do the same at the same place\n"
@@ -86,8 +88,10 @@ static void help_print_options(const struct cli_command *command)
     fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
             command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
             command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
-    fprintf(cli_output, "%s%s%s%s", command->takes & CLI_TAKES_STACK ? help_stack_options : "",
+    fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_STACK ? help_stack_options : "",
             command->takes & CLI_TAKES_TASKS ? help_tasks_options : "",
+            command->takes & CLI_TAKES_STOP ? help_stop_options : "");
+    fprintf(cli_output, "%s%s",
             command->takes & CLI_MAKES_FILE ? help_file_options : "",
             command->takes & CLI_TAKES_VALUES ? help_values_options : "");
     fprintf(cli_output, "%s%s",
@@ -180,6 +184,7 @@ static void help_print_man(void)
     help_print_roff(help_heap_options);
     help_print_roff(help_values_options);
     help_print_roff(help_tasks_options);
+    help_print_roff(help_stop_options);
     help_print_roff(help_freeze_options);
     help_print_roff(help_common_options);
     fputs(".fi\n.SH EXIT STATUS\n", cli_output);

@@ -10,7 +10,8 @@
 #include "runtime/locks.h"
 
 /* Reads of threads that take locks all the time, before they are shown as changing. */
-#define LOCKS_TRIES 3
+#define LOCKS_TRIES     3
+#define HOLD_TIMEOUT_MS 1000
 
 struct locks_view {
     const struct cli_options *options;
@@ -304,6 +305,25 @@ static void print_json(struct json *json, const struct locks_view *view)
 
 /* ----------------------------------------------------------------------- run */
 
+/* With every thread stopped for as long as it takes, where that was asked for: what each is in is then looked at anew. */
+static struct error *read_seen(struct locks_view *view, const struct session *session, const struct activity **seen)
+{
+    const struct thread_rows *rows = &view->rows;
+    bool hold = view->options->stack.hold;
+    struct thread_group group;
+    struct error *error = NULL;
+
+    if (hold && (error = thread_group_stop(&group, &session->process, 0, HOLD_TIMEOUT_MS)))
+        return error;
+    for (size_t i = 0; i < rows->activity_count && hold; i++)
+        activity_look(&rows->activities[i], session->process.pid, rows->activities[i].tid);
+    error = locks_read(&view->locks, &session->runtime, rows->states, seen, rows->state_count, hold);
+    if (hold)
+        cli_note(view->options, "all threads were stopped for %llu us",
+                 (unsigned long long)(thread_group_release(&group) / 1000));
+    return error;
+}
+
 static struct error *read_once(struct locks_view *view, const struct session *session)
 {
     struct error *error = thread_rows_read(&view->rows, session, false);
@@ -317,7 +337,7 @@ static struct error *read_once(struct locks_view *view, const struct session *se
         const struct thread_row *row = row_of(view, i);
         seen[i] = row ? row->activity : NULL;
     }
-    return locks_read(&view->locks, &session->runtime, view->rows.states, seen, view->rows.state_count);
+    return read_seen(view, session, seen);
 }
 
 static bool is_changing(const struct locks *locks)
@@ -371,13 +391,14 @@ static struct error *locks_run(const struct cli_options *options, struct json *j
 
 const struct cli_command cli_command_locks = {
     .name = "locks",
-    .synopsis = "PID",
+    .synopsis = "PID [--stop]",
     .summary = "which thread waits for which lock, since when, and who has it",
     .description =
         "Everything is read from outside: nothing is stopped, no code runs in the process. A lock is named when the\n"
         "address that its thread is blocked on is that lock's own. Threads that wait for each other are shown as a\n"
         "deadlock. A Lock notes no owner; a thread that is inside a `with` of it is found all the same.",
     .example = "safepoint locks 4711",
+    .takes = CLI_TAKES_STOP,
     .words_min = 1,
     .words_max = 1,
     .run = locks_run,

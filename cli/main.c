@@ -218,7 +218,7 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_LOCALS:
     case OPTION_NATIVE:
     case OPTION_STOP:
-        *seen |= CLI_TAKES_STACK;
+        *seen |= option == OPTION_STOP ? CLI_TAKES_STOP : CLI_TAKES_STACK;
         main_take_stack_option(options, option);
         return NULL;
     case OPTION_COLOR:
@@ -330,7 +330,8 @@ static const char *main_group_name(int group)
         {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--interp, --channel"},
         {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
         {CLI_TAKES_TASKS, "--group, --all"},
-        {CLI_TAKES_STACK, "--locals, --native, --stop"},      {CLI_TAKES_THREAD, "--thread"},
+        {CLI_TAKES_STOP, "--stop"},                           {CLI_TAKES_STACK, "--locals, --native"},
+            {CLI_TAKES_THREAD, "--thread"},
     };
 
     for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {

@@ -5,13 +5,15 @@
 #include <string.h>
 
 #include "attach/scope.h"
+#include "attach/thread_group.h"
 #include "cli/session.h"
 #include "runtime/task_tree.h"
 #include "runtime/tasks.h"
 
 /* A tree that is deeper is a chain that nobody reads to its end: it goes on at the margin. */
-#define DEPTH_MAX   100
-#define GROUP_NAMES 3
+#define DEPTH_MAX       100
+#define GROUP_NAMES     3
+#define HOLD_TIMEOUT_MS 1000
 
 static const char *const state_names[] = {
     [TASK_PENDING] = "pending", [TASK_RUNNING] = "running", [TASK_CANCELLED] = "cancelled", [TASK_FINISHED] = "done"};
@@ -76,6 +78,17 @@ static void print_wait(const struct task *task, size_t awaited)
     }
 }
 
+/* Who has the lock that it waits for. */
+static void print_holder(const struct view_tasks *view, size_t number)
+{
+    size_t holder = view->tree.holders[number];
+
+    if (holder == SIZE_MAX)
+        return;
+    fputs(", held by ", cli_output);
+    print_escaped(view->tasks.items[holder].name);
+}
+
 static void print_stack(const struct task *task, unsigned depth)
 {
     for (size_t i = 0; i < task->frame_count; i++) {
@@ -91,8 +104,10 @@ static void print_stack(const struct task *task, unsigned depth)
     }
 }
 
-static void print_task_line(const struct task *task, size_t awaited, unsigned depth)
+static void print_task_line(const struct view_tasks *view, size_t number, unsigned depth)
 {
+    const struct task *task = &view->tasks.items[number];
+
     print_margin(depth);
     fputs("- ", cli_output);
     print_escaped(task->name);
@@ -103,7 +118,8 @@ static void print_task_line(const struct task *task, size_t awaited, unsigned de
         fputs(", to be cancelled", cli_output);
     else if (task->cancels && task->state == TASK_PENDING)
         fprintf(cli_output, ", cancel asked for %s", task->cancels == 1 ? "once" : "more than once");
-    print_wait(task, awaited);
+    print_wait(task, view->tree.first[number + 1] - view->tree.first[number]);
+    print_holder(view, number);
     fputc('\n', cli_output);
 }
 
@@ -120,7 +136,7 @@ static void print_task(struct view_tasks *view, size_t number, unsigned depth)
         return;
     }
     view->shown[number] = true;
-    print_task_line(task, tree->first[number + 1] - tree->first[number], depth);
+    print_task_line(view, number, depth);
     print_stack(task, depth);
     for (size_t i = tree->first[number]; i < tree->first[number + 1] && depth < DEPTH_MAX; i++)
         print_task(view, tree->children[i], depth + 1);
@@ -133,8 +149,9 @@ static void print_circles(const struct view_tasks *view)
     for (size_t i = 0; i < tree->circle_count; i++) {
         fputs("deadlock: ", cli_output);
         for (size_t j = tree->circle_first[i]; j < tree->circle_first[i + 1]; j++) {
-            print_escaped(view->tasks.items[tree->circles[j]].name);
-            fputs(" awaits ", cli_output);
+            const struct task *task = &view->tasks.items[tree->circles[j]];
+            print_escaped(task->name);
+            fputs(task->wait.holder ? " waits for a lock of " : " awaits ", cli_output);
         }
         print_escaped(view->tasks.items[tree->circles[tree->circle_first[i]]].name);
         fputc('\n', cli_output);
@@ -308,6 +325,7 @@ static void json_wait(struct json *json, const struct task_wait *wait)
     json_address(json, "address", wait->object);
     json_string(json, "type", wait->object ? wait->type : NULL);
     json_boolean(json, "ready", wait->ready);
+    json_address(json, "held_by", wait->holder);
     if (wait->descriptor >= 0)
         json_integer(json, "descriptor", wait->descriptor);
     if (wait->timed) {
@@ -433,6 +451,22 @@ static struct error *show(struct view_tasks *view, struct json *json)
     return view->options->tasks.group ? NULL : print_trees(view);
 }
 
+/* With every thread stopped for as long as it takes, where that was asked for. */
+static struct error *read_tasks(struct view_tasks *view, const struct session *session)
+{
+    struct tasks_wish wish = {.with_done = view->options->tasks.all, .held = view->options->stack.hold};
+    struct thread_group group;
+    struct error *error = NULL;
+
+    if (wish.held && (error = thread_group_stop(&group, &session->process, 0, HOLD_TIMEOUT_MS)))
+        return error;
+    error = tasks_read(&view->tasks, &session->runtime, &session->maps, &wish);
+    if (wish.held)
+        cli_note(view->options, "all threads were stopped for %llu us",
+                 (unsigned long long)(thread_group_release(&group) / 1000));
+    return error;
+}
+
 static struct error *tasks_run(const struct cli_options *options, struct json *json)
 {
     struct view_tasks view = {.options = options};
@@ -444,7 +478,7 @@ static struct error *tasks_run(const struct cli_options *options, struct json *j
         return error;
     if (options->json)
         session_json_target(json, &session);
-    error = tasks_read(&view.tasks, &session.runtime, &session.maps, options->tasks.all);
+    error = read_tasks(&view, &session);
     if (!error)
         error = process_check(&session.process);
     if (!error)
@@ -460,14 +494,14 @@ static struct error *tasks_run(const struct cli_options *options, struct json *j
 
 const struct cli_command cli_command_tasks = {
     .name = "tasks",
-    .synopsis = "PID [--group] [--all]",
+    .synopsis = "PID [--group] [--all] [--stop]",
     .summary = "asyncio tasks: their stacks, what each waits for, and who awaits whom",
     .description = "Everything is read from outside: nothing is stopped, no code runs in the process. A task stands "
                    "under the one\n"
                    "that awaits it, its stack innermost first. --group counts tasks that are alike; --all lists "
                    "finished ones too.",
     .example = "safepoint tasks 4711 --group",
-    .takes = CLI_TAKES_TASKS,
+    .takes = CLI_TAKES_TASKS | CLI_TAKES_STOP,
     .words_min = 1,
     .words_max = 1,
     .run = tasks_run,

@@ -322,13 +322,12 @@ static void find_attribute_owner(struct lock_search *search, const char *attribu
     wait->witness = LOCK_BY_FIELD;
 }
 
-static bool is_inside_with(struct object_reader *reader, const struct frame *frame, uint64_t object)
+static bool is_inside_with(struct with_walk *walk, struct object_reader *reader, const struct frame *frame,
+                           uint64_t object)
 {
-    uint64_t objects[WITHS_MAX];
-    size_t count = frame_find_withs(reader, frame, objects);
-
-    for (size_t i = 0; i < count; i++) {
-        if (objects[i] == object)
+    with_walk_frame(walk, reader, frame, false);
+    for (size_t i = 0; i < walk->count; i++) {
+        if (walk->objects[i] == object)
             return true;
     }
     return false;
@@ -337,11 +336,12 @@ static bool is_inside_with(struct object_reader *reader, const struct frame *fra
 /* Is a thread inside a `with` of the lock? Its frame. */
 static bool search_thread(struct lock_search *search, size_t thread)
 {
+    struct with_walk walk = {.count = 0};
     struct frame frame;
     bool found = reader_first_frame(search->reader, &search->threads[thread], &frame);
     unsigned depth = 0;
 
-    while (found && !is_inside_with(search->reader, &frame, search->wait->object))
+    while (found && !is_inside_with(&walk, search->reader, &frame, search->wait->object))
         found = depth++ < READER_DEPTH_MAX && reader_next_frame(search->reader, &frame);
     return found && reader_describe_frame(search->reader, &frame, &search->wait->owner_frame);
 }
@@ -459,7 +459,6 @@ static void add_wait(struct locks *locks, struct object_reader *reader, const st
     *wait = (struct lock_wait){.thread = thread, .owner = SIZE_MAX};
     if (!look_into(&search))
         return;
-    wait->changing = !activity_stayed(search.activity);
     locks->count++;
 }
 
@@ -518,7 +517,7 @@ static struct error *locks_init(struct locks *locks, size_t count)
 }
 
 struct error *locks_read(struct locks *locks, const struct runtime *runtime, const struct thread_state *threads,
-                         const struct activity *const *activities, size_t count)
+                         const struct activity *const *activities, size_t count, bool held)
 {
     struct object_reader reader;
     scoped_free size_t *seen = calloc(count + 1, sizeof(*seen));
@@ -531,6 +530,8 @@ struct error *locks_read(struct locks *locks, const struct runtime *runtime, con
         if (activities[i] && activities[i]->state != 'R' && syscall_is_futex(activities[i]->syscall))
             add_wait(locks, &reader, threads, activities, count, i);
     }
+    for (size_t i = 0; i < locks->count; i++)
+        locks->waits[i].changing = !held && !activity_stayed(activities[locks->waits[i].thread]);
     if (!error)
         find_circles(locks, threads, seen);
     reader_deinit(&reader);

@@ -49,10 +49,11 @@ struct locks {
     size_t circle_count;
 };
 
-/* Looks at these threads, of which activities[i] has been seen before. ERROR_UNSUPPORTED, by name, where the objects of
+/* Looks at these threads, of which activities[i] has been seen before. `held`: all of them are stopped. ERROR_UNSUPPORTED, by name, where the objects of
  * this version aren't known. End it with locks_deinit() in any case. */
 struct error *locks_read(struct locks *locks, const struct runtime *runtime, const struct thread_state *threads,
-                         const struct activity *const *activities, size_t count) __attribute__((warn_unused_result));
+                         const struct activity *const *activities, size_t count, bool held)
+    __attribute__((warn_unused_result));
 void locks_deinit(struct locks *locks);
 
 #endif

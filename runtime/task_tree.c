@@ -71,12 +71,13 @@ static void step(struct walk *walk)
     struct task_tree *tree = walk->tree;
     size_t task = walk->path[walk->depth - 1];
 
-    if (walk->next[task] == tree->first[task + 1]) {
+    size_t at = walk->next[task]++, end = tree->first[task + 1];
+    if (at > end || (at == end && tree->holders[task] == SIZE_MAX)) {
         walk->colours[task] = COLOUR_DONE;
         walk->depth--;
         return;
     }
-    size_t child = tree->children[walk->next[task]++];
+    size_t child = at == end ? tree->holders[task] : tree->children[at];
     if (walk->colours[child] == COLOUR_ON_PATH)
         add_circle(walk, child);
     if (walk->colours[child] != COLOUR_NEW)
@@ -87,11 +88,8 @@ static void step(struct walk *walk)
 
 static void walk_from(struct walk *walk, size_t root)
 {
-    struct task_tree *tree = walk->tree;
-
     if (walk->colours[root] != COLOUR_NEW)
         return;
-    tree->roots[tree->root_count++] = root;
     walk->colours[root] = COLOUR_ON_PATH;
     walk->path[walk->depth++] = root;
     while (walk->depth)
@@ -118,11 +116,17 @@ static struct error *walk_all(struct task_tree *tree, const struct tasks *tasks)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the tree of tasks");
     memcpy(next, tree->first, tree->count * sizeof(*next));
     for (size_t i = 0; i < tree->count; i++) {
-        if (!has_parent(tasks, i))
-            walk_from(&walk, i);
-    }
-    for (size_t i = 0; i < tree->count; i++) /* circles that nobody else awaits */
+        if (has_parent(tasks, i))
+            continue;
+        tree->roots[tree->root_count++] = i;
         walk_from(&walk, i);
+    }
+    for (size_t i = 0; i < tree->count; i++) { /* circles that nobody else awaits */
+        if (colours[i] != COLOUR_NEW)
+            continue;
+        tree->roots[tree->root_count++] = i;
+        walk_from(&walk, i);
+    }
     return NULL;
 }
 
@@ -132,8 +136,11 @@ struct error *task_tree_init(struct task_tree *tree, const struct tasks *tasks)
     tree->roots = calloc(tree->count + 1, sizeof(*tree->roots));
     tree->circles = calloc(tree->count + 1, sizeof(*tree->circles));
     tree->circle_first = calloc(tree->count + 2, sizeof(*tree->circle_first));
-    if (!tree->roots || !tree->circles || !tree->circle_first)
+    tree->holders = calloc(tree->count + 1, sizeof(*tree->holders));
+    if (!tree->holders || !tree->roots || !tree->circles || !tree->circle_first)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the tree of tasks");
+    for (size_t i = 0; i < tree->count; i++)
+        tree->holders[i] = tasks->items[i].wait.holder ? tasks_find(tasks, tasks->items[i].wait.holder) : SIZE_MAX;
     struct error *error = build_children(tree, tasks);
     return error ? error : walk_all(tree, tasks);
 }
@@ -145,5 +152,6 @@ void task_tree_deinit(struct task_tree *tree)
     free(tree->roots);
     free(tree->circles);
     free(tree->circle_first);
+    free(tree->holders);
     *tree = (struct task_tree){0};
 }

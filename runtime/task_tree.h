@@ -9,9 +9,11 @@
 struct task_tree {
     size_t count;
     size_t *first, *children;
-    size_t *roots; /* tasks that none of these awaits, and one of each circle */
+    size_t *holders; /* of what each waits for, a lock: the task that has it, or SIZE_MAX */
+    size_t *roots;   /* tasks that none of these awaits, and one of each circle */
     size_t root_count;
-    size_t *circle_first, *circles; /* circle n: tasks of which each awaits the next, the last the first */
+    size_t *circle_first, *circles; /* circle n: tasks of which each awaits the next, or a lock
+                                      * that it has, the last the first */
     size_t circle_count;
 };
 

@@ -18,6 +18,7 @@
 #include "attach/scope.h"
 #include "runtime/futures.h"
 #include "runtime/task_wait.h"
+#include "runtime/withs.h"
 
 /* Reads of a process that runs meanwhile. */
 #define TRIES          4
@@ -37,7 +38,7 @@ struct tasks_read {
     struct object_reader reader;
     const struct thread_state *threads;
     size_t thread_count;
-    bool with_done, out_of_memory, torn;
+    bool with_done, held, out_of_memory, torn;
     struct task_walk_frame *walk; /* FRAMES_MAX of them */
 };
 
@@ -382,6 +383,68 @@ static struct error *read_listed(struct tasks_read *read, const struct address_l
     return error;
 }
 
+/* ------------------------------------------------------------------ holders */
+
+/* What asyncio's locks don't note: which task is inside an `async with` of one that others wait for. */
+
+static bool is_held(const struct task_wait *wait)
+{
+    return wait->kind && wait->object && (!strcmp(wait->kind, "lock") || !strcmp(wait->kind, "semaphore"));
+}
+
+static struct address_list list_wanted(struct tasks_read *read)
+{
+    struct address_list list = {0};
+
+    for (size_t i = 0; i < read->tasks->count; i++) {
+        if (is_held(&read->tasks->items[i].wait))
+            list_add(read, &list, read->tasks->items[i].wait.object);
+    }
+    list_sort(&list);
+    return list;
+}
+
+/* The wanted objects that a task's frames are inside of. */
+static void find_held(struct tasks_read *read, const struct task *task, const struct address_list *wanted,
+                      uint64_t *holders)
+{
+    enum future_kind kind = future_task_kind(&read->futures, task->address);
+    size_t count = walk_stack(read, task_coroutine(&read->futures, task->address, kind), task->state == TASK_RUNNING);
+    struct with_walk walk = {.count = 0};
+
+    for (size_t i = 0; i < count; i++) {
+        bool awaits = read->walk[i].generator && reader_generator_awaits(&read->reader, read->walk[i].generator);
+        with_walk_frame(&walk, &read->reader, &read->walk[i].frame, awaits);
+        for (size_t j = 0; j < walk.count; j++) {
+            const uint64_t *found =
+                bsearch(&walk.objects[j], wanted->items, wanted->count, sizeof(*wanted->items), compare_addresses);
+            if (found && !holders[found - wanted->items])
+                holders[found - wanted->items] = task->address;
+        }
+    }
+}
+
+static void find_holders(struct tasks_read *read)
+{
+    struct address_list wanted = list_wanted(read);
+    scoped_free uint64_t *holders = calloc(wanted.count + 1, sizeof(*holders));
+
+    read->out_of_memory |= !holders;
+    for (size_t i = 0; holders && wanted.count && i < read->tasks->count; i++) {
+        if (read->tasks->items[i].state == TASK_PENDING || read->tasks->items[i].state == TASK_RUNNING)
+            find_held(read, &read->tasks->items[i], &wanted, holders);
+    }
+    for (size_t i = 0; holders && wanted.count && i < read->tasks->count; i++) {
+        struct task_wait *wait = &read->tasks->items[i].wait;
+        const uint64_t *found =
+            is_held(wait) ? bsearch(&wait->object, wanted.items, wanted.count, sizeof(*wanted.items), compare_addresses)
+                          : NULL;
+        if (found)
+            wait->holder = holders[found - wanted.items];
+    }
+    free(wanted.items);
+}
+
 /* -------------------------------------------------------------------- loops */
 
 static void find_loop_thread(struct tasks_read *read, struct task_loop *loop)
@@ -495,6 +558,8 @@ static struct error *read_once(struct tasks_read *read)
     }
     if (!error)
         error = read_loops(read);
+    if (!error)
+        find_holders(read);
     if (read->out_of_memory) {
         error_destroy(error);
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the tasks");
@@ -523,10 +588,10 @@ static struct error *read_until_steady(struct tasks_read *read)
         tasks_deinit(read->tasks);
         reader_forget(&read->reader);
         read->torn = false;
-        for (size_t j = 0; j < looked; j++)
+        for (size_t j = 0; j < looked && !read->held; j++)
             activity_look(&activities[j], read->reader.view.process.pid, read->threads[j].tid);
         error = read_once(read);
-        read->tasks->changing = !stayed(activities, looked, read->thread_count);
+        read->tasks->changing = !read->held && !stayed(activities, looked, read->thread_count);
         read->tasks->incomplete = read->torn || !read->reader.left;
         if (!read->tasks->changing && !error)
             break;
@@ -534,11 +599,12 @@ static struct error *read_until_steady(struct tasks_read *read)
     return error;
 }
 
-struct error *tasks_read(struct tasks *tasks, const struct runtime *runtime, const struct maps *maps, bool with_done)
+struct error *tasks_read(struct tasks *tasks, const struct runtime *runtime, const struct maps *maps,
+                         const struct tasks_wish *wish)
 {
     scoped_free struct thread_state *threads = NULL;
     scoped_free struct task_walk_frame *walk = calloc(FRAMES_MAX, sizeof(*walk));
-    struct tasks_read read = {.tasks = tasks, .with_done = with_done, .walk = walk};
+    struct tasks_read read = {.tasks = tasks, .with_done = wish->with_done, .held = wish->held, .walk = walk};
     struct error *error = runtime_read_threads(runtime, &threads, &read.thread_count);
 
     *tasks = (struct tasks){0};

@@ -28,6 +28,7 @@ struct task_wait {
     double delay;     /* seconds of a sleep in all */
     double left;      /* until its end; negative when it is late */
     int descriptor;   /* of a socket; -1: none */
+    uint64_t holder;  /* the task that is inside an `async with` of it; 0: none is known */
 };
 
 struct task {
@@ -67,10 +68,15 @@ struct tasks {
     bool incomplete; /* some of a registry couldn't be read */
 };
 
+struct tasks_wish {
+    bool with_done; /* finished ones, too */
+    bool held;      /* nothing of the process runs as long as it is read: it is stopped, or a file */
+};
+
 /* Reads them. ERROR_UNSUPPORTED, by name, where the tasks of this version aren't known. No task at all is no error. End
  * it with tasks_deinit() in any case. */
-struct error *tasks_read(struct tasks *tasks, const struct runtime *runtime, const struct maps *maps, bool with_done)
-    __attribute__((warn_unused_result));
+struct error *tasks_read(struct tasks *tasks, const struct runtime *runtime, const struct maps *maps,
+                         const struct tasks_wish *wish) __attribute__((warn_unused_result));
 void tasks_deinit(struct tasks *tasks);
 
 /* The number of the task at an address, or SIZE_MAX. */

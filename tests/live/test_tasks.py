@@ -89,8 +89,17 @@ def test_who_awaits_whom(loops):
         expected.update({"in-group-1": ["group"], "in-group-2": ["group"]})
     assert awaited_by == expected
     tasks = by_name(result)
-    circle = sorted(tasks[name]["address"] for name in ("circle-1", "circle-2"))
-    assert [sorted(addresses) for addresses in result["deadlocks"]] == [circle]
+    circles = [sorted(tasks[name + number]["address"] for number in "12") for name in ("circle-", "crossed-")]
+    assert sorted(sorted(addresses) for addresses in result["deadlocks"]) == sorted(circles)
+
+
+def test_who_has_the_lock(loops):
+    """A task that stands inside of `async with` of it; not one that is about to enter, nor one whose condition gave it back."""
+    tasks = by_name(read(loops))
+    names = {task["address"]: name for name, task in tasks.items()}
+    holders = {name: names.get(task["waits_for"]["held_by"]) for name, task in tasks.items() if task["waits_for"]}
+    expected = {"locked": "holder", "crossed-1": "crossed-2", "crossed-2": "crossed-1", "wants_condition": "has_condition"}
+    assert {name: holder for name, holder in holders.items() if holder} == expected
 
 
 def test_what_they_wait_for(loops):

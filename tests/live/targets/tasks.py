@@ -106,6 +106,23 @@ async def circle(others):
     await others[0]
 
 
+async def crossed(one, other):
+    async with one:
+        await asyncio.sleep(0.01)
+        async with other:
+            pass
+
+
+async def has_condition(condition):
+    async with condition:
+        await asyncio.sleep(1400)
+
+
+async def wants_condition(condition):
+    async with condition:
+        pass
+
+
 async def failing():
     raise ValueError
 
@@ -140,6 +157,11 @@ async def everything():
                            (stubborn, "stubborn"), (by_class, "by-class"), (notified, "notified")):
         KEPT.append(task(function(), name))
     KEPT.append(task(semaphore.acquire(), "semaphore"))
+    left, right = asyncio.Lock(), asyncio.Lock()
+    KEPT.extend([task(crossed(left, right), "crossed-1"), task(crossed(right, left), "crossed-2")])
+    await asyncio.sleep(0.02)  # now the condition's lock is free again
+    for function in (has_condition, wants_condition):
+        KEPT.append(task(function(condition), function.__name__))
     if hasattr(asyncio, "TaskGroup"):
         KEPT.append(task(group(), "group"))
     one, two = [], []
