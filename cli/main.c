@@ -48,6 +48,8 @@ enum {
     OPTION_EVERY,
     OPTION_FORMAT,
     OPTION_OF,
+    OPTION_GROUP,
+    OPTION_ALL,
 };
 
 static const struct option main_options[] = {
@@ -79,6 +81,8 @@ static const struct option main_options[] = {
     {"every", required_argument, NULL, OPTION_EVERY},
     {"format", required_argument, NULL, OPTION_FORMAT},
     {"of", required_argument, NULL, OPTION_OF},
+    {"group", no_argument, NULL, OPTION_GROUP},
+    {"all", no_argument, NULL, OPTION_ALL},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -198,6 +202,8 @@ static struct error *main_take_duration(const char *option, const char *value, i
     if (cli_parse_duration(value, milliseconds) && *milliseconds > 0)
         return NULL;
     return error_create(ERROR_USAGE, "500ms, 10s, 5m", "--%s %s is no duration", option, value);
+}
+
 /* The options of export. */
 static struct error *main_take_export_option(struct cli_options *options, int option, const char *value)
 {
@@ -321,10 +327,15 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         *seen |= CLI_TAKES_TRIM;
         options->trim = true;
         return NULL;
+    case OPTION_GROUP:
+    case OPTION_ALL:
+        *seen |= CLI_TAKES_TASKS;
+        *(option == OPTION_GROUP ? &options->tasks.group : &options->tasks.all) = true;
+        return NULL;
     case OPTION_LOCALS:
     case OPTION_NATIVE:
     case OPTION_STOP:
-        *seen |= CLI_TAKES_STACK;
+        *seen |= option == OPTION_STOP ? CLI_TAKES_STOP : CLI_TAKES_STACK;
         main_take_stack_option(options, option);
         return NULL;
     case OPTION_FORMAT:
