@@ -133,6 +133,7 @@ static void graph_take_root(void *context, const struct heap_root *from)
         .holder = from->holder,
         .number = from->number,
         .name = (char *)from->label,
+        .counted = from->counted,
     };
 
     if (reading->error || root.target == HEAP_NONE)

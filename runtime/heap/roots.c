@@ -60,7 +60,8 @@ static void emit_frame_edge(struct heap_visitor *visitor, const struct heap_edge
                                    .code = roots->code,
                                    .name = edge->kind == HEAP_EDGE_LOCAL ? edge->name : 0,
                                    .label = edge->label,
-                                   .number = edge->label ? roots->thread : edge->number});
+                                   .number = edge->label ? roots->thread : edge->number,
+                                   .counted = edge->counted});
 }
 
 static void emit_iframe(struct roots *roots, uint64_t frame)
@@ -100,7 +101,8 @@ static void emit_frames(struct roots *roots, uint64_t thread)
                                            .holder = at,
                                            .code = code,
                                            .label = "frame",
-                                           .number = roots->thread});
+                                           .number = roots->thread,
+                                           .counted = true}); /* by the C function that runs it */
             at = heap_image_u64(roots->image, at + roots->heap->layout.frame.back);
         }
         return;
