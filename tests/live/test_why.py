@@ -153,8 +153,6 @@ def test_unknown(stories):
                                  (str(stories.ask("id(GLOBAL)") + 8), "is inside of", "id()")]:
             error = safepoint(command, "--json", stories.pid, word).expect(2).error
             assert part in error["message"] and hint in error["hint"], error
-    error = safepoint("why", "--json", stories.pid, "Thread").expect(2).error if False else None
-    assert error is None
     error = safepoint("why", "--json", stories.pid, "0xffffffffffffffffff").expect(2).error
     assert "no object's type" in error["message"]
     assert why(stories.pid, "__main__.In*")["objects"] == 120
@@ -180,7 +178,7 @@ def addresses(side):
 @pytest.mark.parametrize("source", ["live", "file"])
 def test_referents(stories, source):
     """All that the collector is told of; and beyond it only what it isn't told of: classes (before 3.9), and strings."""
-    for held in HELD:
+    for held in HELD if source == "live" else HELD[::4]:
         number = stories.ask("id(%s)" % held)
         out = refs(stories.where(source), number, "--out")["out"]
         if out["grouped"]:
@@ -196,7 +194,7 @@ def test_referents(stories, source):
 @pytest.mark.parametrize("source", ["live", "file"])
 def test_referrers(stories, source):
     """All that gc.get_referrers() finds but frames, which are roots; and beyond it only what the collector doesn't track."""
-    for held in HELD:
+    for held in HELD if source == "live" else HELD[1::4]:
         number = stories.ask("id(%s)" % held)
         side = refs(stories.where(source), number, "--in")["in"]
         if side["grouped"]:
