@@ -159,6 +159,19 @@ def test_unknown(stories):
     assert safepoint("why", stories.pid).expect(2).errors and safepoint("why", "--by", "type", stories.pid, "x").expect(2)
 
 
+@pytest.mark.parametrize("source", ["live", "file", "values"])
+def test_names_of_a_stranger(stories, source):
+    """What a terminal would obey is made visible, wherever it stands."""
+    number = stories.ask("id(next(iter(globals()['ev\\x1b]0;il\\x9b'].values()))[0])")
+    for words in [("why",), ("refs",)]:
+        answer = safepoint(*words, stories.where(source), number).expect(0)
+        assert not set(answer.out) & (set(range(32)) - {10}) and "\x9b" not in answer.text, answer.text
+        assert "il" in answer.text
+    assert why(stories.where(source), number)["verdict"] == "held"
+    answer = safepoint("retained", "-n", "400", stories.where(source)).expect(0)
+    assert not set(answer.out) & (set(range(32)) - {10}) and "\x9b" not in answer.text
+
+
 # ------------------------------------------------------------------- refs
 
 
