@@ -318,7 +318,11 @@ static struct error *why_find_paths(struct why *why)
     if (!why->paths || !why->named)
         return why_out_of_memory();
     struct error *error = paths_get_several(&why->search.paths, why->node, why->paths, most, &why->count);
-    return error ? error : heap_name_paths(&why->search, why->paths, why->count, why->named);
+    if (!error)
+        error = heap_name_paths(&why->search, why->paths, why->count, why->named);
+    for (size_t i = 0; i < why->count && !error; i++)
+        error = heap_name_steps(&why->search, &why->named[i]);
+    return error;
 }
 
 static struct error *why_ask(struct why *why)
@@ -359,6 +363,10 @@ static void why_print_step(const struct why *why, const struct heap_step *step)
     why_put(step->text, 32);
     fprintf(cli_output, " 0x%" PRIx64 "  ", node.address);
     why_put(heap_view_type_name(&why->view, node.type), 0);
+    if (step->of) {
+        putc(' ', cli_output);
+        why_put(step->of, 0);
+    }
     fprintf(cli_output, ", %s\n", cli_format_size(size, sizeof(size), node.size));
 }
 
@@ -458,6 +466,7 @@ static void why_json_path(const struct why *why, const struct heap_named_path *n
     for (size_t i = 0; i < named->count; i++) {
         json_begin_object(json, NULL);
         json_string(json, "name", named->steps[i].text);
+        json_string(json, "of", named->steps[i].of);
         why_json_node(why, named->steps[i].node, json);
         json_end_object(json);
     }

@@ -104,6 +104,17 @@ def test_frame(stories, source):
     assert ("stories.py:%d, thread Worker-3)\n" if source == "live" else "stories.py, thread Worker-3)\n%.0s") % line in text
 
 
+@pytest.mark.parametrize("source", ["live", "values"])
+def test_steps(stories, source):
+    """What the expression leaves open: which coroutine, which function's frame, which variable of a closure."""
+    for name, expected in [("InClosure", {"make_handler.<locals>.handle", "rows"}), ("Queued", {"consume_nothing"}),
+                           ("Yielded", {"produce_some"}), ("InFrame", {"frame", "make_kept_frame"}), ("InTraceback", {"fail"})]:
+        steps = why(stories.where(source), "__main__." + name)["paths"][0]["steps"]
+        assert expected <= {step["of"] for step in steps}, (name, steps)
+    text = safepoint("why", stories.where(source), "__main__.InClosure").expect(0).text
+    assert "cell rows, " in text and "function make_handler.<locals>.handle, " in text
+
+
 def test_address(stories):
     """An object by its address, in each notation, with the steps that lead to it."""
     number = stories.ask("id(CACHE._memo['u:33'].orders[5])")
