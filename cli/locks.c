@@ -326,7 +326,8 @@ static struct error *read_seen(struct locks_view *view, const struct session *se
 
 static struct error *read_once(struct locks_view *view, const struct session *session)
 {
-    struct error *error = thread_rows_read(&view->rows, session, false);
+    const struct thread_request request = {.hold = false};
+    struct error *error = thread_rows_read(&view->rows, session, &request);
     scoped_free const struct activity **seen = NULL;
 
     if (error)
