@@ -68,9 +68,11 @@ static struct error *excess_sum(struct excess *excess, struct excess_row *sums, 
 /* ------------------------------------------------------------ under-counts */
 
 /* Fields that were found by their values, or that C code declares as members, may be borrowed: nobody is accused by them. */
-static bool excess_is_sure(enum heap_edge_kind kind)
+static bool excess_is_sure(const struct heap_view *view, const struct heap_graph_edge *edge)
 {
-    return kind != HEAP_EDGE_WORD && kind != HEAP_EDGE_SLOT && kind != HEAP_EDGE_STATE;
+    if (edge->kind == HEAP_EDGE_FIELD && edge->number) /* a declared one has an offset */
+        return !strcmp(heap_view_module_name(view, heap_view_node(view, edge->from).type), "builtins");
+    return edge->kind != HEAP_EDGE_WORD && edge->kind != HEAP_EDGE_SLOT && edge->kind != HEAP_EDGE_STATE;
 }
 
 static int excess_compare_lack(const void *a, const void *b)
@@ -87,12 +89,17 @@ static struct excess_lack *excess_find_lack(const struct excess *excess, uint32_
     return bsearch(&key, excess->lacks, excess->lack_count, sizeof(key), excess_compare_lack);
 }
 
+struct excess_doubts {
+    struct excess *excess;
+    const struct heap_view *view;
+};
+
 static void excess_doubt(void *context, const struct heap_graph_edge *edge)
 {
-    struct excess *excess = context;
-    struct excess_lack *lack = edge->counted && !excess_is_sure(edge->kind) ? excess_find_lack(excess, edge->target) : NULL;
+    struct excess_doubts *doubts = context;
+    struct excess_lack *lack = edge->counted ? excess_find_lack(doubts->excess, edge->target) : NULL;
 
-    if (lack && lack->found)
+    if (lack && lack->found && !excess_is_sure(doubts->view, edge))
         lack->found--;
 }
 
@@ -127,7 +134,8 @@ static struct error *excess_confirm(struct excess *excess, struct heap_view *vie
     scoped_free uint32_t *holders = excess_list_holders(excess, graph, &count);
     if (!holders)
         return excess_out_of_memory();
-    struct error *error = heap_graph_visit(view, holders, count, excess_doubt, excess);
+    struct excess_doubts doubts = {excess, view};
+    struct error *error = heap_graph_visit(view, holders, count, excess_doubt, &doubts);
     for (size_t i = 0; i < excess->lack_count; i++) {
         struct excess_lack *lack = &excess->lacks[i];
         if (lack->found > lack->refcount)
