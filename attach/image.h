@@ -32,6 +32,9 @@ struct image_range {
 struct error *image_open(struct image **image, const struct process *process, const struct map *map) __attribute__((warn_unused_result));
 void image_close(struct image *image); /* NULL is legal */
 
+/* The file itself, for who reads it in another way: a descriptor, or -1 with errno where it can't be opened. */
+int image_open_file(const struct process *process, const struct map *map);
+
 /* The same, of a file that is open already (takes ownership of `fd`), or of a memory that has
  * the file's first segment at map->start. */
 struct error *image_open_fd(struct image **image, int fd, const struct map *map) __attribute__((warn_unused_result));

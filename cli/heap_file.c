@@ -424,7 +424,8 @@ static void file_write_root(void *context, const struct heap_root *from)
                                  .code = from->code ? heap_find(writing->heap, from->code) : HEAP_NONE,
                                  .holder = from->holder,
                                  .number = from->number,
-                                 .name = from->label};
+                                 .name = from->label,
+                                 .counted = from->counted};
 
     if (!root.name && from->name && heap_read_name(writing->heap, from->name, text, sizeof(text)))
         root.name = text;

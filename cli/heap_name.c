@@ -22,6 +22,9 @@ struct name_edge {
     unsigned rank; /* 0: not met yet */
 };
 
+/* Of a path that is longer than two of these, what lies between isn't named. */
+#define NAME_END 100u
+
 struct names {
     struct heap_search *search;
     struct name_edge *edges; /* by from, target */
@@ -98,17 +101,23 @@ static void names_deinit(struct names *names)
     free(names->edges);
 }
 
-/* All references of these paths, each once, by rising holder. */
+/* The place of the path from which on it is named again. */
+static size_t name_next(const struct paths_path *path, size_t at)
+{
+    return at >= NAME_END && at + NAME_END < path->count ? path->count - NAME_END : at;
+}
+
+/* All references of these paths that are named, each once, by rising holder. */
 static struct error *names_list(struct names *names, const struct paths_path *paths, size_t count)
 {
     size_t most = 0, kept = 0;
 
     for (size_t i = 0; i < count; i++)
-        most += paths[i].count;
+        most += paths[i].count < 3 * NAME_END ? paths[i].count : 3 * NAME_END;
     if (!(names->edges = calloc(most + 1, sizeof(*names->edges))))
         return name_out_of_memory();
     for (size_t i = 0; i < count; i++) {
-        for (size_t j = 0; j + 1 < paths[i].count; j++)
+        for (size_t j = 0; j + 1 < paths[i].count; j = name_next(&paths[i], j + 1))
             names->edges[names->count++] = (struct name_edge){.from = paths[i].nodes[j], .target = paths[i].nodes[j + 1]};
     }
     qsort(names->edges, names->count, sizeof(*names->edges), name_compare);
@@ -447,11 +456,16 @@ static struct error *name_path(const struct names *names, const struct paths_pat
     struct naming naming = {.names = names, .path = path, .named = named};
 
     named->root = &names->search->graph->roots[path->origin];
-    if (!(named->steps = calloc(path->count + 1, sizeof(*named->steps))))
+    if (!(named->steps = calloc((path->count < 3 * NAME_END ? path->count : 3 * NAME_END) + 1, sizeof(*named->steps))))
         return name_out_of_memory();
     name_root(&naming);
-    while (!naming.failed && naming.at + 1 < path->count)
-        name_step(&naming);
+    while (!naming.failed && naming.at + 1 < path->count) {
+        size_t next = name_next(path, naming.at);
+        if (next > naming.at)
+            name_format(&naming, next, ".<%zu more>", next - naming.at);
+        else
+            name_step(&naming);
+    }
     if (!naming.failed)
         named->expression = name_join(named);
     return named->expression ? NULL : name_out_of_memory();

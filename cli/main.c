@@ -13,10 +13,44 @@
 #include "cli/help.h"
 
 #define MAIN_TIMEOUT_MS 10000
+#define MAIN_FOUND      1 /* the exit status of a finding */
 
-enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
-       OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
-       OPTION_NO_FORK, OPTION_VALUES, OPTION_IN, OPTION_OUT, OPTION_DEPTH, OPTION_FORMAT, OPTION_OF };
+enum {
+    OPTION_THREAD = 256,
+    OPTION_INTERP,
+    OPTION_TIMEOUT,
+    OPTION_NO_WAKE,
+    OPTION_WAKE,
+    OPTION_CHANNEL,
+    OPTION_JSON,
+    OPTION_COLOR,
+    OPTION_HELP,
+    OPTION_VERSION,
+    OPTION_BY,
+    OPTION_SORT,
+    OPTION_MIN,
+    OPTION_MATCH,
+    OPTION_MAX_MEMORY,
+    OPTION_NO_PAUSE,
+    OPTION_NO_FORK,
+    OPTION_VALUES,
+    OPTION_TRIM,
+    OPTION_IN,
+    OPTION_OUT,
+    OPTION_DEPTH,
+    OPTION_LOCALS,
+    OPTION_NATIVE,
+    OPTION_STOP,
+    OPTION_REFS,
+    OPTION_CYCLES,
+    OPTION_EXIT_CODE,
+    OPTION_FOR,
+    OPTION_EVERY,
+    OPTION_FORMAT,
+    OPTION_OF,
+    OPTION_GROUP,
+    OPTION_ALL,
+};
 
 static const struct option main_options[] = {
     {"thread", required_argument, NULL, OPTION_THREAD},
@@ -33,11 +67,22 @@ static const struct option main_options[] = {
     {"no-pause", no_argument, NULL, OPTION_NO_PAUSE},
     {"no-fork", no_argument, NULL, OPTION_NO_FORK},
     {"values", no_argument, NULL, OPTION_VALUES},
-    {"format", required_argument, NULL, OPTION_FORMAT},
-    {"of", required_argument, NULL, OPTION_OF},
+    {"trim", no_argument, NULL, OPTION_TRIM},
     {"in", no_argument, NULL, OPTION_IN},
     {"out", no_argument, NULL, OPTION_OUT},
     {"depth", required_argument, NULL, OPTION_DEPTH},
+    {"locals", no_argument, NULL, OPTION_LOCALS},
+    {"native", no_argument, NULL, OPTION_NATIVE},
+    {"stop", no_argument, NULL, OPTION_STOP},
+    {"refs", no_argument, NULL, OPTION_REFS},
+    {"cycles", no_argument, NULL, OPTION_CYCLES},
+    {"exit-code", no_argument, NULL, OPTION_EXIT_CODE},
+    {"for", required_argument, NULL, OPTION_FOR},
+    {"every", required_argument, NULL, OPTION_EVERY},
+    {"format", required_argument, NULL, OPTION_FORMAT},
+    {"of", required_argument, NULL, OPTION_OF},
+    {"group", no_argument, NULL, OPTION_GROUP},
+    {"all", no_argument, NULL, OPTION_ALL},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -47,6 +92,11 @@ static const struct option main_options[] = {
     {"verbose", no_argument, NULL, 'v'},
     {NULL, 0, NULL, 0},
 };
+
+const char *cli_option_name(size_t i)
+{
+    return i < sizeof(main_options) / sizeof(main_options[0]) ? main_options[i].name : NULL;
+}
 
 /* --option WORD of a few words: its index, or -1. */
 static int main_choose(const char *word, const char *const *choices)
@@ -140,6 +190,20 @@ static struct error *main_take_freeze_option(struct cli_options *options, int op
     return NULL;
 }
 
+static bool *main_leaks_flag(struct cli_options *options, int option)
+{
+    return option == OPTION_REFS     ? &options->leaks.refs
+           : option == OPTION_CYCLES ? &options->leaks.cycles
+                                     : &options->leaks.exit_code;
+}
+
+static struct error *main_take_duration(const char *option, const char *value, int64_t *milliseconds)
+{
+    if (cli_parse_duration(value, milliseconds) && *milliseconds > 0)
+        return NULL;
+    return error_create(ERROR_USAGE, "500ms, 10s, 5m", "--%s %s is no duration", option, value);
+}
+
 /* The options of export. */
 static struct error *main_take_export_option(struct cli_options *options, int option, const char *value)
 {
@@ -175,6 +239,14 @@ static struct error *main_take_thread(struct cli_options *options, const char *v
                         "--thread %s is no thread", value);
 }
 
+/* Those of stack. */
+static void main_take_stack_option(struct cli_options *options, int option)
+{
+    options->stack.locals |= option == OPTION_LOCALS;
+    options->stack.native |= option == OPTION_NATIVE;
+    options->stack.hold |= option == OPTION_STOP;
+}
+
 static struct error *main_take_option(struct cli_options *options, int option, const char *value, int *seen)
 {
     static const char *const channels[] = {"auto", "passed", "directory", NULL};
@@ -185,7 +257,8 @@ static struct error *main_take_option(struct cli_options *options, int option, c
 
     switch (option) {
     case OPTION_THREAD:
-        *seen |= CLI_TAKES_REQUEST;
+        *seen |= CLI_TAKES_THREAD;
+        options->stack.one = true;
         return main_take_thread(options, value);
     case OPTION_INTERP:
         *seen |= CLI_TAKES_REQUEST;
@@ -221,6 +294,18 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case 'n':
         *seen |= CLI_TAKES_ROWS;
         return main_take_heap_option(options, option, value);
+    case OPTION_REFS:
+    case OPTION_CYCLES:
+    case OPTION_EXIT_CODE:
+        *seen |= CLI_TAKES_LEAKS;
+        *main_leaks_flag(options, option) = true;
+        return NULL;
+    case OPTION_FOR:
+        *seen |= CLI_TAKES_FOR;
+        return main_take_duration("for", value, &options->period.for_ms);
+    case OPTION_EVERY:
+        *seen |= CLI_TAKES_EVERY;
+        return main_take_duration("every", value, &options->period.every_ms);
     case OPTION_IN:
     case OPTION_OUT:
         *seen |= CLI_TAKES_SIDES;
@@ -237,6 +322,21 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_VALUES:
         *seen |= CLI_TAKES_VALUES;
         options->values = true;
+        return NULL;
+    case OPTION_TRIM:
+        *seen |= CLI_TAKES_TRIM;
+        options->trim = true;
+        return NULL;
+    case OPTION_GROUP:
+    case OPTION_ALL:
+        *seen |= CLI_TAKES_TASKS;
+        *(option == OPTION_GROUP ? &options->tasks.group : &options->tasks.all) = true;
+        return NULL;
+    case OPTION_LOCALS:
+    case OPTION_NATIVE:
+    case OPTION_STOP:
+        *seen |= option == OPTION_STOP ? CLI_TAKES_STOP : CLI_TAKES_STACK;
+        main_take_stack_option(options, option);
         return NULL;
     case OPTION_FORMAT:
     case OPTION_OF:
@@ -343,21 +443,9 @@ static struct error *main_find_command(struct cli_options *options)
 /* The options of a group, as one that doesn't take them says it. */
 static const char *main_group_name(int group)
 {
-    static const struct {
-        int group;
-        const char *name;
-    } groups[] = {
-        {CLI_TAKES_HEAP, "--by, --sort, --min, --match"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
-        {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--thread, --interp, --channel"},
-        {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
-        {CLI_TAKES_EXPORT, "--format, --of"},
-        {CLI_TAKES_ROWS, "-n"},                               {CLI_TAKES_SIDES, "--in, --out"},
-        {CLI_TAKES_DEPTH, "--depth"},
-    };
-
-    for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
-        if (group & groups[i].group)
-            return groups[i].name;
+    for (const struct cli_group *each = cli_groups; each->takes; each++) {
+        if (group & each->takes)
+            return each->names;
     }
     return "";
 }
@@ -467,7 +555,7 @@ int main(int argc, char **argv)
 {
     struct cli_options options = {.timeout_ms = MAIN_TIMEOUT_MS};
     struct json json;
-    int status = 0;
+    int status;
 
     setlocale(LC_ALL, "");
     cli_signals_init();
@@ -482,6 +570,7 @@ int main(int argc, char **argv)
         error = main_run(&options, &json);
     if (envelope)
         main_json_end(&json, error);
+    status = cli_finding ? MAIN_FOUND : 0;
     if (error) {
         status = error_exit_status(error_code(error));
         if (!main_script_spoke(&options, error) && !options.json)

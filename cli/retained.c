@@ -16,6 +16,7 @@
 #define RETAINED_ROWS_SHOWN 30
 #define RETAINED_KEPT_SHOWN 5 /* of what an object keeps, when the tree is unfolded */
 #define RETAINED_DEPTH_MAX  20
+#define RETAINED_NAMED_MOST 1000
 #define RETAINED_KINDS      (HEAP_ROOT_OBJECT + 1)
 
 struct retained_row {
@@ -306,7 +307,21 @@ static struct error *retained_unfold(struct retained *retained, uint32_t parent,
 
 /* -------------------------------------------------------------------- names */
 
-/* What nothing reaches has no path, and no name. */
+/* The one object that has a name without a path. */
+static struct error *retained_name_table(const struct retained *retained, struct retained_row *row)
+{
+    const struct graph *graph = &retained->graph;
+
+    for (size_t i = 0; i < graph->root_count; i++) {
+        if (graph->roots[i].kind != HEAP_ROOT_INTERNED || graph->roots[i].target != row->number)
+            continue;
+        row->name = strdup("<interned strings>");
+        return row->name ? NULL : retained_out_of_memory();
+    }
+    return NULL;
+}
+
+/* What nothing reaches has no path, and no name; nor have those of more rows than anybody reads. */
 static struct error *retained_name_objects(struct retained *retained)
 {
     scoped_free struct paths_path *paths = calloc(retained->count + 1, sizeof(*paths));
@@ -318,9 +333,11 @@ static struct error *retained_name_objects(struct retained *retained)
     if (!paths || !named || !rows)
         return retained_out_of_memory();
     struct error *error = heap_search_open(&search, &retained->view, &retained->graph, HEAP_NONE);
-    for (size_t i = 0; i < retained->count && !error; i++) {
-        if (!paths_is_reached(&search.paths, retained->rows[i].number))
+    for (size_t i = 0; i < retained->count && count < RETAINED_NAMED_MOST && !error; i++) {
+        if (!paths_is_reached(&search.paths, retained->rows[i].number)) {
+            error = retained_name_table(retained, &retained->rows[i]);
             continue;
+        }
         rows[count] = i;
         if (!(error = paths_get(&search.paths, retained->rows[i].number, &paths[count])))
             count++;
@@ -339,9 +356,50 @@ static struct error *retained_name_objects(struct retained *retained)
 
 /* ------------------------------------------------------------------ by type */
 
+/* Types of one name are one: the first of them. */
+struct retained_types {
+    const struct heap_view *view;
+    uint32_t *first; /* by type */
+};
+
+struct retained_type_name {
+    const char *name;
+    uint32_t type;
+};
+
+static int retained_compare_names(const void *a, const void *b)
+{
+    const struct retained_type_name *left = a, *right = b;
+    int order = strcmp(left->name, right->name);
+
+    return order ? order : left->type < right->type ? -1 : 1;
+}
+
+static uint32_t *retained_join_types(const struct heap_view *view)
+{
+    uint32_t count = heap_view_type_count(view);
+    scoped_free struct retained_type_name *names = malloc((count + 1) * sizeof(*names));
+    uint32_t *first = malloc((count + 1) * sizeof(*first));
+
+    if (!names || !first) {
+        free(first);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        names[i] = (struct retained_type_name){heap_view_type_name(view, i), i};
+    qsort(names, count, sizeof(*names), retained_compare_names);
+    for (uint32_t i = 0; i < count; i++) {
+        bool same = i > 0 && !strcmp(names[i].name, names[i - 1].name);
+        first[names[i].type] = same ? first[names[i - 1].type] : names[i].type;
+    }
+    return first;
+}
+
 static uint32_t retained_type_of(const void *context, uint32_t node)
 {
-    return heap_view_node(context, node).type;
+    const struct retained_types *types = context;
+
+    return types->first[heap_view_node(types->view, node).type];
 }
 
 static struct error *retained_list_types(struct retained *retained)
@@ -350,15 +408,18 @@ static struct error *retained_list_types(struct retained *retained)
     scoped_free uint64_t *sums = calloc(types + 1, sizeof(*sums)), *counts = calloc(types + 1, sizeof(*counts)),
                          *bytes = calloc(types + 1, sizeof(*bytes));
 
-    if (!sums || !counts || !bytes)
+    scoped_free uint32_t *joined = retained_join_types(&retained->view);
+    const struct retained_types context = {&retained->view, joined};
+
+    if (!sums || !counts || !bytes || !joined)
         return retained_out_of_memory();
     for (uint32_t i = 0; i < retained->dominators.node_count; i++) {
         struct heap_node node = heap_view_node(&retained->view, i);
-        counts[node.type]++;
-        bytes[node.type] += node.size;
+        counts[joined[node.type]]++;
+        bytes[joined[node.type]] += node.size;
     }
     struct error *error =
-        dominators_sum_classes(&retained->dominators, &retained->tree, retained_type_of, &retained->view, sums, types);
+        dominators_sum_classes(&retained->dominators, &retained->tree, retained_type_of, &context, sums, types);
     for (uint32_t i = 0; i < types && !error; i++) {
         const char *name = heap_view_type_name(&retained->view, i);
         if (!counts[i] || !retained_is_chosen(retained, sums[i], name))
@@ -570,7 +631,7 @@ static void retained_fill_object(const struct retained *retained, struct table *
     if (row->name)
         table_cell(table, row->name);
     else
-        table_format(table, "0x%" PRIx64 ", reached by nothing", node.address);
+        table_format(table, "0x%" PRIx64, node.address);
 }
 
 static struct error *retained_print(const struct retained *retained)

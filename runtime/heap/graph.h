@@ -26,6 +26,7 @@ struct graph_root {
     uint64_t holder;       /* address of the frame, thread state, variable... */
     uint64_t number;       /* offset in the holder, or place in the frame; of its first root: the thread, from 1 on */
     char *name;            /* of a frame's variable, or of another part; or NULL */
+    bool counted;          /* a frame's: the target's refcount has it in. Of all else it can't be told: false */
     bool stale;            /* graph_check_roots(): it is no reference */
 };
 

@@ -31,15 +31,18 @@ static void emit(const struct roots *roots, struct heap_root root)
         roots->fn(roots->context, &root);
 }
 
-/* Every word of a structure, from an address that is a multiple of 8. */
-static void emit_words(const struct roots *roots, enum heap_root_kind kind, uint64_t start, uint64_t size)
+/* Every word of a thread state, but for its frame (up to 3.10 an object), which has been told. */
+static void emit_thread_state(const struct roots *roots, uint64_t thread)
 {
-    const unsigned char *bytes = heap_image_get(roots->image, start, size);
+    const struct layout *layout = &roots->heap->runtime->layout;
+    uint64_t size = layout->thread_state.size & ~7u;
+    const unsigned char *bytes = heap_image_get(roots->image, thread, size);
 
     for (uint64_t at = 0; bytes && at + 8 <= size; at += 8) {
-        struct heap_root root = {.kind = kind, .holder = start, .number = at};
+        struct heap_root root = {.kind = HEAP_ROOT_THREAD, .holder = thread, .number = at};
         memcpy(&root.target, bytes + at, sizeof(root.target));
-        emit(roots, root);
+        if (layout->thread_state.frame == OFF_NONE || at != layout->thread_state.frame)
+            emit(roots, root);
     }
 }
 
@@ -57,7 +60,8 @@ static void emit_frame_edge(struct heap_visitor *visitor, const struct heap_edge
                                    .code = roots->code,
                                    .name = edge->kind == HEAP_EDGE_LOCAL ? edge->name : 0,
                                    .label = edge->label,
-                                   .number = edge->label ? roots->thread : edge->number});
+                                   .number = edge->label ? roots->thread : edge->number,
+                                   .counted = edge->counted});
 }
 
 static void emit_iframe(struct roots *roots, uint64_t frame)
@@ -97,7 +101,8 @@ static void emit_frames(struct roots *roots, uint64_t thread)
                                            .holder = at,
                                            .code = code,
                                            .label = "frame",
-                                           .number = roots->thread});
+                                           .number = roots->thread,
+                                           .counted = true}); /* by the C function that runs it */
             at = heap_image_u64(roots->image, at + roots->heap->layout.frame.back);
         }
         return;
@@ -124,7 +129,7 @@ static void emit_threads(struct roots *roots, uint64_t interpreter)
     for (uint32_t left = THREADS_MAX; thread && left; left--) {
         roots->thread++;
         emit_frames(roots, thread);
-        emit_words(roots, HEAP_ROOT_THREAD, thread, layout->thread_state.size & ~7u);
+        emit_thread_state(roots, thread);
         thread = heap_image_u64(roots->image, thread + layout->thread_state.next);
     }
 }

@@ -539,7 +539,7 @@ def test_deep_recursion(idle):
 
 
 def test_deep_recursion_in_a_repr(idle):
-    answer = safepoint("exec", "-q", idle.pid, "-c", "x = []\nfor i in range(100000): x = [x]\nprint(len(repr(x)))")
+    answer = safepoint("exec", "-q", "--timeout", "60s", idle.pid, "-c", "x = []\nfor i in range(100000): x = [x]\nprint(len(repr(x)))")
     assert answer.status in (0, 7)
 
 

@@ -143,7 +143,7 @@ def test_statistics(some_python, kind):
     """A collector that isn't the collector: it writes lines of its own."""
     text, word = STATS[kind]
     with target_running(some_python, "idle") as target:
-        target.do("import gc\nreal = gc.get_objects\ndef get_objects():\n    sys.stdout.write(%s)\n    return real()\ngc.get_objects = get_objects" % text)
+        target.do("import gc\nreal = gc.get_objects\ndef get_objects(generation=None):\n    sys.stdout.write(%s)\n    return real(generation=generation)\ngc.get_objects = get_objects" % text)
         answer = bounded(safepoint("stats", target.pid))
         assert answer.status in (5, 7) and word in answer.errors, answer.errors[-1000:]
         target.do("gc.get_objects = real")
