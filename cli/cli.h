@@ -110,9 +110,6 @@ struct cli_command {
     struct error *(*run)(const struct cli_options *options, struct json *json);
 };
 
-/* The long name of an option by its place; NULL behind the last. */
-const char *cli_option_name(size_t i);
-
 /* Options that go together: what they are called, and their help. Ended by a row of nothing. */
 struct cli_group {
     int takes;

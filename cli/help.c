@@ -218,10 +218,15 @@ static void help_print_man(void)
     help_print_roff(help_statuses);
 }
 
+static const struct option *help_options;
+
+void help_use_options(const struct option *options)
+{
+    help_options = options;
+}
+
 static void help_print_completion(void)
 {
-    const char *name;
-
     fputs("# bash completion for safepoint\n_safepoint()\n{\n"
           "    local word=${COMP_WORDS[COMP_CWORD]} commands='",
           cli_output);
@@ -230,8 +235,8 @@ static void help_print_completion(void)
     fputs("'\n    case $word in\n"
           "        -*) COMPREPLY=($(compgen -W '",
           cli_output);
-    for (size_t i = 0; (name = cli_option_name(i)); i++)
-        fprintf(cli_output, "%s--%s", i ? " " : "", name);
+    for (const struct option *option = help_options; option && option->name; option++)
+        fprintf(cli_output, "%s--%s", option == help_options ? "" : " ", option->name);
     fputs("' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"

@@ -93,11 +93,6 @@ static const struct option main_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-const char *cli_option_name(size_t i)
-{
-    return i < sizeof(main_options) / sizeof(main_options[0]) ? main_options[i].name : NULL;
-}
-
 /* --option WORD of a few words: its index, or -1. */
 static int main_choose(const char *word, const char *const *choices)
 {
@@ -560,6 +555,7 @@ int main(int argc, char **argv)
     setlocale(LC_ALL, "");
     cli_signals_init();
     cli_output = stdout;
+    help_use_options(main_options);
     struct error *error = main_parse(&options, argc, argv);
     if (!error)
         error = main_open_output(&options);
