@@ -172,6 +172,8 @@ static void help_print_man(void)
     help_print_roff(help_request_options);
     help_print_roff(help_wait_options);
     help_print_roff(help_heap_options);
+    help_print_roff(help_stack_options);
+    help_print_roff(help_file_options);
     help_print_roff(help_values_options);
     help_print_roff(help_freeze_options);
     help_print_roff(help_common_options);
@@ -188,7 +190,8 @@ static void help_print_completion(void)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
           "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread --interp\n"
-          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values' -- \"$word\")) ;;\n"
+          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values\n"
+          "                --locals --native --stop' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"
