@@ -240,7 +240,7 @@ static struct error *stack_read_running(struct stacks *stacks, struct stack *sta
         /* What few looks shared may be chance. */
         size_t common = looks.looked < LOOKS_AGREE ? 0 : looks.common;
         size_t count = changing ? common : looks.last.count;
-        error = stack_take(stacks, stack, looks.last.frames + (looks.last.count - count), count);
+        error = stack_take(stacks, stack, count ? looks.last.frames + (looks.last.count - count) : NULL, count);
     }
     free(looks.last.frames);
     free(looks.now.frames);
