@@ -7,7 +7,7 @@
  * not allowed through /proc/PID/root (device and inode compared) or
  * /proc/PID/exe: right in every mount namespace and for deleted files. Where none of
  * these serves, what the target has loaded of it is read instead: its exports are there,
- * its sections and .symtab aren't.
+ * its sections and .symtab aren't. Of a core the file is found as core.h says.
  *
  * File and memory are the target's, so whatever they hold, each function here ends after a
  * bounded time, and takes a bounded amount of memory.
@@ -32,7 +32,11 @@ struct image_range {
 struct error *image_open(struct image **image, const struct process *process, const struct map *map) __attribute__((warn_unused_result));
 void image_close(struct image *image); /* NULL is legal */
 
-/* The same, of a file that is open already (takes ownership of `fd`), or of a memory that has
+/* Opens a path for reading, if a regular file is there: opening another may have an effect (a device) or wait (a pipe), and
+ * what lies at a path is the target's choice. `flags`: O_NOFOLLOW or 0. -1: errno says why not. */
+int image_open_regular(const char *path, int flags);
+
+/* As image_open(), of a file that is open already (takes ownership of `fd`), or of a memory that has
  * the file's first segment at map->start. */
 struct error *image_open_fd(struct image **image, int fd, const struct map *map) __attribute__((warn_unused_result));
 struct error *image_open_memory(struct image **image, const struct memory *memory, const struct map *map)

@@ -22,10 +22,10 @@
  */
 #include "runtime/runtime.h"
 
-#include <elf.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "attach/core.h"
 #include "attach/scope.h"
 #include "attach/tracee.h"
 #include "runtime/debug_offsets.h"
@@ -59,18 +59,9 @@ static bool is_same_file(const struct map *a, const struct map *b)
 /* The program's mapping by its entry point: paths and device numbers can lie. */
 static const struct map *find_program(const struct process *process, const struct maps *maps)
 {
-    scoped_free char *text = NULL;
-    size_t length = 0;
-    uint64_t entry[2];
-    struct error *error = process_read_file(process->pid, "auxv", &text, &length);
+    struct address entry = process_find_entry(process);
 
-    error_destroy(error);
-    for (size_t at = 0; !error && at + sizeof(entry) <= length; at += sizeof(entry)) {
-        memcpy(entry, text + at, sizeof(entry));
-        if (entry[0] == AT_ENTRY)
-            return maps_find(maps, address_of(entry[1]));
-    }
-    return NULL;
+    return entry.value ? maps_find(maps, entry) : NULL;
 }
 
 static bool is_named_python(const struct map *map)
@@ -523,8 +514,11 @@ static struct error *refuse_process(const struct process *process)
 {
     struct process_status status;
     char hint[256];
-    struct error *error = process_read_status(process->pid, 0, &status);
 
+    if (process->core)
+        return error_create(ERROR_NOT_PYTHON, NULL, "%s (%s) is no core of a Python", core_get_info(process->core).path,
+                            core_get_info(process->core).name);
+    struct error *error = process_read_status(process->pid, 0, &status);
     if (error)
         return error;
     family_describe(process->pid, hint, sizeof(hint));
