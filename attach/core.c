@@ -30,6 +30,7 @@
 #define CORE_THREADS_MAX  (1u << 16)
 #define CORE_NOTES_MAX    (UINT64_C(64) << 20)
 #define CORE_AUXV_MAX     4096u
+#define CORE_PAGE         4096u
 #define CORE_PATH_MAX     4096u
 #define CORE_MAPS_MAX     (256L << 20) /* of text: what a mapping of a path that is long, and cut by many, can't pass */
 
@@ -100,7 +101,8 @@ static void core_take_load(struct core_parse *parse, const GElf_Phdr *header)
     struct core *core = parse->core;
     uint64_t stored = header->p_filesz, there;
 
-    if (!header->p_memsz || header->p_filesz > header->p_memsz || header->p_vaddr + header->p_memsz < header->p_vaddr)
+    if (!header->p_memsz || header->p_filesz > header->p_memsz || header->p_vaddr + header->p_memsz < header->p_vaddr ||
+        header->p_vaddr % CORE_PAGE || header->p_memsz % CORE_PAGE)
         return;
     there = header->p_offset < core->size ? core->size - header->p_offset : 0;
     if (stored > there) {
@@ -230,7 +232,8 @@ static void core_part_rows(struct core_parse *parse)
     qsort(parse->rows, parse->row_count, sizeof(*parse->rows), core_row_by_start);
     for (size_t i = 0; i < parse->row_count; i++) {
         const struct core_row *row = &parse->rows[i];
-        if (row->start < last || row->start >= row->end || row->path[0] != '/' || strlen(row->path) > CORE_PATH_MAX)
+        if (row->start < last || row->start >= row->end || row->start % CORE_PAGE || row->end % CORE_PAGE ||
+            row->path[0] != '/' || strlen(row->path) > CORE_PATH_MAX)
             continue;
         last = row->end;
         parse->rows[kept++] = *row;
@@ -607,6 +610,85 @@ void core_close(struct core *core)
     free(core->auxv);
     free(core->path);
     free(core);
+}
+
+/* ------------------------------------------------------------------------- data */
+
+/* Variables of a file, the pages that began as zeros too, are taken whole: what is next to what tells them. */
+#define CORE_WHOLE_MAX (UINT64_C(256) << 20)
+
+struct core_runs {
+    struct copy_run *items;
+    size_t count, room;
+};
+
+static bool core_add_run(struct core_runs *runs, uint64_t start, uint64_t size, uint64_t offset)
+{
+    if (!size)
+        return true;
+    if (runs->count == runs->room) {
+        size_t room = runs->room ? runs->room * 2 : 256;
+        struct copy_run *larger = reallocarray(runs->items, room, sizeof(*larger));
+        if (!larger)
+            return false;
+        runs->items = larger;
+        runs->room = room;
+    }
+    runs->items[runs->count++] = (struct copy_run){start, size, offset};
+    return true;
+}
+
+/* The parts of a segment that aren't holes in the core file. */
+static bool core_add_data(const struct core *core, const struct core_segment *segment, struct core_runs *runs)
+{
+    uint64_t end = segment->offset + segment->stored;
+
+    for (uint64_t at = segment->offset; at < end;) {
+        off_t data = lseek(core->fd, (off_t)at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            return true;
+        off_t hole = data < 0 ? -1 : lseek(core->fd, data, SEEK_HOLE);
+        uint64_t from = data < 0 ? at : (uint64_t)data, past = hole < 0 || (uint64_t)hole > end ? end : (uint64_t)hole;
+        if (from >= end)
+            return true;
+        from -= (from - segment->offset) % CORE_PAGE;
+        uint64_t skip = from - segment->offset, size = (past - from + CORE_PAGE - 1) / CORE_PAGE * CORE_PAGE;
+        if (size > (segment->stored - skip) / CORE_PAGE * CORE_PAGE)
+            size = (segment->stored - skip) / CORE_PAGE * CORE_PAGE; /* one that is cut short */
+        if (!size)
+            return true;
+        if (!core_add_run(runs, segment->start + skip, size, from))
+            return false;
+        at = from + size;
+    }
+    return true;
+}
+
+struct error *core_find_data(const struct core *core, struct copy_run **runs, size_t *count, uint64_t *missing)
+{
+    struct core_runs found = {.count = 0};
+    bool whole = false, well = true;
+
+    *missing = 0;
+    for (size_t i = 0; well && i < core->count; i++) {
+        const struct core_segment *segment = &core->segments[i];
+
+        whole = segment->file || (whole && i && segment[-1].end == segment->start && segment[-1].file);
+        if (!segment->readable || !segment->writable || (segment->file && !segment->stored))
+            continue;
+        *missing += segment->end - segment->start - segment->stored;
+        if (whole && segment->stored <= CORE_WHOLE_MAX)
+            well = core_add_run(&found, segment->start, segment->stored / CORE_PAGE * CORE_PAGE, segment->offset);
+        else
+            well = core_add_data(core, segment, &found);
+    }
+    *runs = found.items;
+    *count = found.count;
+    if (well)
+        return NULL;
+    free(found.items);
+    *runs = NULL;
+    return core_out_of_memory(core);
 }
 
 /* ------------------------------------------------------------------- what it has */

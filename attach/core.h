@@ -25,6 +25,7 @@
 #include <sys/types.h>
 
 #include "attach/arch/arch.h"
+#include "attach/copy.h"
 #include "attach/error.h"
 #include "attach/maps.h"
 #include "attach/memory.h"
@@ -76,6 +77,11 @@ const struct core_thread *core_threads(const struct core *core, size_t *count);
 
 /* The mappings. End them with maps_deinit(). A map's inode is the number of its file in the core. */
 struct error *core_read_maps(const struct core *core, struct maps *maps) __attribute__((warn_unused_result));
+
+/* Where the core has private memory that can be written, by rising address, without what are holes in the core file (zeros);
+ * free() it. `missing`: bytes of such memory that it hasn't, as they were left out or cut off. */
+struct error *core_find_data(const struct core *core, struct copy_run **runs, size_t *count, uint64_t *missing)
+    __attribute__((warn_unused_result));
 
 /* NT_AUXV: pairs of words. Owned by the core. */
 const unsigned char *core_auxv(const struct core *core, size_t *size);

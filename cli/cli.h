@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "attach/core.h"
 #include "attach/error.h"
 #include "inject/inject.h"
 #include "protocol/json.h"
@@ -46,6 +47,7 @@ struct cli_options {
         uint64_t max_memory; /* bytes that we may take; 0: no bound */
     } freeze;
     bool values;             /* of a snapshot: --values */
+    struct core_options core; /* --exe, --root */
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -60,6 +62,7 @@ enum {
     CLI_TAKES_WAIT = 8,    /* --timeout --wake --no-wake */
     CLI_TAKES_FREEZE = 16, /* --no-fork --no-pause --max-memory */
     CLI_TAKES_VALUES = 32, /* --values; and -o is a file of its own, not of the answer */
+    CLI_TAKES_CORE = 1 << 25, /* --exe --root, and a core file for a target; CLI_TAKES_FREEZE has them too */
 };
 
 struct cli_command {

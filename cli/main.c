@@ -6,6 +6,7 @@
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,7 +19,11 @@ enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTIO
        OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
        OPTION_NO_FORK, OPTION_VALUES };
 
+enum { OPTION_EXE = 500, OPTION_ROOT };
+
 static const struct option main_options[] = {
+    {"exe", required_argument, NULL, OPTION_EXE},
+    {"root", required_argument, NULL, OPTION_ROOT},
     {"thread", required_argument, NULL, OPTION_THREAD},
     {"interp", required_argument, NULL, OPTION_INTERP},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
@@ -192,6 +197,11 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_NO_FORK:
         *seen |= CLI_TAKES_FREEZE;
         return main_take_freeze_option(options, option, value);
+    case OPTION_EXE:
+    case OPTION_ROOT:
+        *seen |= CLI_TAKES_CORE;
+        *(option == OPTION_EXE ? &options->core.program : &options->core.root) = value;
+        return NULL;
     case OPTION_VALUES:
         *seen |= CLI_TAKES_VALUES;
         options->values = true;
@@ -274,6 +284,14 @@ static struct error *main_unknown_command(const char *word)
     return nearest ? error_with_hint(error, "did you mean %s? All commands: safepoint --help", nearest->name) : error;
 }
 
+/* `safepoint FILE`: a core or a snapshot. */
+static bool main_is_file(const char *word)
+{
+    struct stat st;
+
+    return stat(word, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static struct error *main_find_command(struct cli_options *options)
 {
     if (options->count == 0) {
@@ -287,6 +305,10 @@ static struct error *main_find_command(struct cli_options *options)
         return NULL;
     }
     options->command = cli_find_command(options->words[0]);
+    if (!options->command && main_is_file(options->words[0])) {
+        options->command = &cli_command_info;
+        return NULL;
+    }
     if (!options->command)
         return main_unknown_command(options->words[0]);
     options->words++;
@@ -303,6 +325,7 @@ static const char *main_group_name(int group)
     } groups[] = {
         {CLI_TAKES_HEAP, "--by, --sort, --min, --match, -n"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
         {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--thread, --interp, --channel"},
+        {CLI_TAKES_CORE, "--exe, --root"},
         {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
     };
 
@@ -313,6 +336,25 @@ static const char *main_group_name(int group)
     return "";
 }
 
+static int main_takes(const struct cli_command *command)
+{
+    return command->takes | (command->takes & CLI_TAKES_FREEZE ? CLI_TAKES_CORE : 0);
+}
+
+/* What is for a core only, and what can't be asked of one. */
+static struct error *main_check_core(const struct cli_options *options, int seen)
+{
+    bool takes = main_takes(options->command) & CLI_TAKES_CORE, core = options->count && core_is_core(options->words[0]);
+
+    if (core && !takes && options->command->words_min > 0)
+        return error_create(ERROR_USAGE, "a core answers: info, and all that is asked of the heap",
+                            "%s needs a live process, and %s is a core file", options->command->name, options->words[0]);
+    if (seen & CLI_TAKES_CORE && !core)
+        return error_create(ERROR_USAGE, NULL, "--exe and --root are for a core file, and %s is none",
+                            options->count ? options->words[0] : "that");
+    return NULL;
+}
+
 static struct error *main_check_words(const struct cli_options *options, int seen)
 {
     const struct cli_command *command = options->command;
@@ -320,9 +362,9 @@ static struct error *main_check_words(const struct cli_options *options, int see
 
     if (options->help)
         return NULL;
-    if (seen & ~command->takes)
+    if (seen & ~main_takes(command))
         error = error_create(ERROR_USAGE, NULL, "%s doesn't take %s", command->name,
-                             main_group_name(seen & ~command->takes));
+                             main_group_name(seen & ~main_takes(command)));
     else if (options->script_count && !(command->takes & CLI_TAKES_CODE))
         error = error_create(ERROR_USAGE, NULL, "%s takes nothing behind --", command->name);
     else if (options->count < command->words_min)
@@ -353,7 +395,9 @@ static struct error *main_parse(struct cli_options *options, int argc, char **ar
     options->words = argv + optind;
     options->count = own - optind;
     struct error *error = main_find_command(options);
-    return error ? error : main_check_words(options, seen);
+    if (!error)
+        error = main_check_words(options, seen);
+    return error || options->help ? error : main_check_core(options, seen);
 }
 
 /* ------------------------------------------------------------------ output */
