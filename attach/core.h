@@ -40,7 +40,7 @@ struct core_options {
 };
 
 /* Opens a core file as a process. ERROR_USAGE when it can't be opened, ERROR_BAD_FILE when it is no core file of this
- * machine's kind or makes no sense. One that was cut short is opened (core_info.missing_bytes). End it with process_close().
+ * machine's kind, makes no sense, or is not of options->program. One that was cut short is opened (core_info.missing_bytes). End it with process_close().
  * The process must not be moved. */
 struct error *process_open_core(struct process *process, const char *path, const struct core_options *options)
     __attribute__((warn_unused_result));
@@ -57,7 +57,7 @@ struct core_info {
     const char *name;       /* of the program, at most 15 characters */
     const char *arguments;  /* the command line, at most 79 characters of it */
     uid_t uid;
-    int signal;             /* that ended it; 0: none, or not known */
+    int signal;             /* that its first thread had got; 0: none, or not known */
     uint64_t size;          /* of the core, bytes */
     uint64_t missing_bytes; /* that the core says it has and that are cut off */
     int64_t written;        /* the file's time, seconds since 1970 */
@@ -67,7 +67,6 @@ struct core_info core_get_info(const struct core *core);
 
 struct core_thread {
     pid_t tid;        /* as the core names it: in the process's own pid namespace, or in gcore's */
-    int signal;       /* that it had got; 0: none */
     uint64_t pthread; /* pthread_self(); 0 where the core doesn't tell */
     uint64_t registers[ARCH_REGISTER_WORDS]; /* NT_PRSTATUS: as PTRACE_GETREGSET gives them */
     size_t register_size;                    /* bytes */
@@ -98,7 +97,7 @@ struct core_file_info {
     char build_id[81];   /* hexadecimal; "" where the core doesn't tell */
 };
 /* By number, from 0 on. False behind the last one. */
-bool core_get_file(const struct core *core, size_t number, struct core_file_info *info);
+bool core_get_file(struct core *core, size_t number, struct core_file_info *info);
 
 void core_close(struct core *core); /* NULL is legal */
 

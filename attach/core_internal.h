@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What core.c and core_files.c share. */
+/* What core.c, core_parse.c and core_files.c share. */
 #ifndef SAFEPOINT_ATTACH_CORE_INTERNAL_H
 #define SAFEPOINT_ATTACH_CORE_INTERNAL_H
 
 #include <elf.h>
 
 #include "attach/core.h"
+
+#define CORE_PAGE 4096u
 
 /* A run of NT_FILE's rows with one path. */
 struct core_file {
@@ -24,6 +26,7 @@ struct core_file {
 struct core_segment {
     uint64_t start, end;
     uint64_t offset, stored; /* in the core: where, and how many bytes from `start` on */
+    uint64_t claimed;        /* how many it should have: those between aren't the file's */
     uint64_t file_offset;
     uint32_t file; /* number + 1; 0: none */
     bool readable, writable, executable;
@@ -48,7 +51,15 @@ struct core {
     char name[17], arguments[81];
     uid_t uid;
     pid_t pid;
+    int signal;
 };
+
+/* ERROR_BAD_FILE: "PATH WHY". ERROR_SYSTEM. */
+struct error *core_refuse(const struct core *core, const char *why) __attribute__((warn_unused_result));
+struct error *core_out_of_memory(const struct core *core) __attribute__((warn_unused_result));
+
+/* Fills in what the file of core->fd says, of core->size bytes. What was taken is core_close()'s, also after an error. */
+struct error *core_parse(struct core *core) __attribute__((warn_unused_result));
 
 /* What the core itself has from `from` on, up to `size` bytes: how many. */
 size_t core_read_stored(const struct core *core, uint64_t from, void *to, size_t size);
