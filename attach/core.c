@@ -208,6 +208,10 @@ void core_close(struct core *core)
 /* Variables of a file, the pages that began as zeros too, are taken whole: what is next to what tells them. */
 #define CORE_WHOLE_MAX (UINT64_C(256) << 20)
 
+/* Anonymous memory of which nothing is there: smaller than malloc's mappings and arenas are, it is what the process itself
+ * asked to leave out, such as the C library's random state. */
+#define CORE_LEFT_OUT (UINT64_C(128) << 10)
+
 struct core_runs {
     struct copy_run *items;
     size_t count, room;
@@ -265,9 +269,12 @@ struct error *core_find_data(const struct core *core, struct copy_run **runs, si
         const struct core_segment *segment = &core->segments[i];
 
         whole = segment->file || (whole && i && segment[-1].end == segment->start && segment[-1].file);
-        if (!segment->readable || !segment->writable || (segment->file && !segment->stored))
+        if (!segment->readable || !segment->writable || (segment->file && !segment->claimed)) {
+            *missing += segment->claimed - segment->stored;
             continue;
-        *missing += segment->end - segment->start - segment->stored;
+        }
+        if (segment->claimed || segment->end - segment->start >= CORE_LEFT_OUT)
+            *missing += segment->end - segment->start - segment->stored;
         if (whole && segment->stored <= CORE_WHOLE_MAX)
             well = core_add_run(&found, segment->start, segment->stored / CORE_PAGE * CORE_PAGE, segment->offset);
         else

@@ -78,7 +78,7 @@ const struct core_thread *core_threads(const struct core *core, size_t *count);
 struct error *core_read_maps(const struct core *core, struct maps *maps) __attribute__((warn_unused_result));
 
 /* Where the core has private memory that can be written, by rising address, without what are holes in the core file (zeros);
- * free() it. `missing`: bytes of such memory that it hasn't, as they were left out or cut off. */
+ * free() it. `missing`: bytes of such memory that it hasn't, as they were left out, and of any that were cut off. */
 struct error *core_find_data(const struct core *core, struct copy_run **runs, size_t *count, uint64_t *missing)
     __attribute__((warn_unused_result));
 
@@ -98,6 +98,9 @@ struct core_file_info {
 };
 /* By number, from 0 on. False behind the last one. */
 bool core_get_file(struct core *core, size_t number, struct core_file_info *info);
+
+/* What was asked for of a file that couldn't be found: the first one's error, as core_open_file() had it. NULL: none. */
+struct error *core_get_lost(struct core *core);
 
 void core_close(struct core *core); /* NULL is legal */
 

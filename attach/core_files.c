@@ -250,3 +250,13 @@ struct error *core_open_file(struct core *core, const struct map *map, int *fd)
     *fd = fcntl(own, F_DUPFD_CLOEXEC, 0);
     return *fd < 0 ? error_create_errno(ERROR_SYSTEM, errno, "can't open %s", map->path) : NULL;
 }
+
+struct error *core_get_lost(struct core *core)
+{
+    int fd;
+
+    for (size_t i = 0; i < core->file_count; i++)
+        if (core->files[i].looked && core->files[i].fd < 0)
+            return core_find_file(core, &core->files[i], &fd);
+    return NULL;
+}

@@ -17,19 +17,22 @@
 
 /* ------------------------------------------------------------------ target */
 
-/* A core doesn't change: what it lacks, it lacks for good. */
-static struct error *session_explain_core(const struct core *core, struct error *error)
+/* A core doesn't change: what it lacks, it lacks for good. What makes no sense where a file is lost comes of that. */
+static struct error *session_explain_core(struct core *core, struct error *error)
 {
     struct core_info info = core_get_info(core);
     enum error_code code = error_code(error);
-    struct error *bad;
+    bool senseless = code == ERROR_UNSUPPORTED || code == ERROR_FAULT || code == ERROR_NOT_PYTHON;
+    struct error *bad = senseless ? core_get_lost(core) : NULL;
+    bool lacks = bad || code == ERROR_FAULT || code == ERROR_BUSY || (info.missing_bytes && code != ERROR_SYSTEM);
 
-    if (code != ERROR_FAULT && code != ERROR_BUSY && !(info.missing_bytes && code != ERROR_SYSTEM))
+    if (!lacks)
         return error;
-    bad = error_create(ERROR_BAD_FILE, error_hint(error), "%s", error_message(error));
+    if (bad)
+        bad = error_context(bad, "%s", error_message(error));
+    else
+        bad = error_create(ERROR_BAD_FILE, code == ERROR_BUSY ? NULL : error_hint(error), "%s", error_message(error));
     error_destroy(error);
-    if (code == ERROR_BUSY)
-        bad = error_with_hint(bad, "what can pass in a process stays so in its core");
     return info.missing_bytes ? error_context(bad, "%s is cut short by %llu bytes", info.path,
                                               (unsigned long long)info.missing_bytes) : bad;
 }
