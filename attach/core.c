@@ -264,7 +264,7 @@ struct error *core_find_data(const struct core *core, struct copy_run **runs, si
     struct core_runs found = {.count = 0};
     bool whole = false, well = true;
 
-    *missing = 0;
+    *missing = core->missing_notes;
     for (size_t i = 0; well && i < core->count; i++) {
         const struct core_segment *segment = &core->segments[i];
 

@@ -36,7 +36,7 @@ struct core {
     struct core_options options;
     int fd;
     char *path;
-    uint64_t size, missing_bytes;
+    uint64_t size, missing_bytes, missing_notes; /* bytes; the second are among the first */
     int64_t written;
     struct core_segment *segments; /* by rising address, apart */
     size_t count;

@@ -356,12 +356,14 @@ static struct error *core_take_note(struct core_parse *parse, uint32_t type, con
 /* What there is of one PT_NOTE. */
 static struct error *core_take_notes(struct core_parse *parse, const GElf_Phdr *header)
 {
-    const struct core *core = parse->core;
+    struct core *core = parse->core;
     uint64_t there = header->p_offset < core->size ? core->size - header->p_offset : 0;
     size_t size = (size_t)(header->p_filesz < there ? header->p_filesz : there), next = 0, name, description;
     Elf_Data *data;
     GElf_Nhdr note;
 
+    core->missing_notes += header->p_filesz - size;
+    core->missing_bytes += header->p_filesz - size;
     if (size > CORE_NOTES_MAX)
         return core_refuse(core, "has notes that are too long");
     if (!size || !(data = elf_getdata_rawchunk(parse->elf, (int64_t)header->p_offset, size, ELF_T_NHDR)))
