@@ -53,8 +53,8 @@ endif
 build/packages.mk: tools/deps.sh
 	@tools/deps.sh build
 	@mkdir -p $(@D)
-	@{ echo "PKG_CFLAGS := $$(pkg-config --cflags libelf readline smartcols libzstd libxxhash)"; \
-	   echo "PKG_LIBS := $$(pkg-config --libs libelf readline smartcols libzstd libxxhash)"; } >$@.new
+	@{ echo "PKG_CFLAGS := $$(pkg-config --cflags libelf libdw readline smartcols libzstd libxxhash)"; \
+	   echo "PKG_LIBS := $$(pkg-config --libs libelf libdw readline smartcols libzstd libxxhash)"; } >$@.new
 	@mv $@.new $@
 
 build/deps-%.stamp: tools/deps.sh

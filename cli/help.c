@@ -61,9 +61,13 @@ static const char help_heap_options[] =
     "  --match PATTERN       only rows whose name fits, as 'app.*'\n"
     "  -n NUMBER             so many rows\n";
 
+static const char help_core_options[] =
+    "  --exe FILE            of a core: the program's own file\n"
+    "  --root DIR            of a core: where the paths of its files begin\n";
+
 static const char help_statuses[] =
     "0 done, 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
-    "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a snapshot is damaged,\n130 interrupted.\n";
+    "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a file is damaged,\n130 interrupted.\n";
 
 static void help_print_common(void)
 {
@@ -78,6 +82,8 @@ static void help_print_options(const struct cli_command *command)
     fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_VALUES ? help_values_options : "",
             command->takes & CLI_TAKES_FREEZE ? help_freeze_options : "",
             command->takes & CLI_TAKES_WAIT ? help_wait_options : "");
+    if (command->takes & (CLI_TAKES_FREEZE | CLI_TAKES_CORE))
+        fputs(help_core_options, cli_output);
 }
 
 static void help_print_command(const struct cli_command *command)
@@ -99,7 +105,7 @@ void help_print(const struct cli_command *command)
         return;
     }
     fputs("safepoint [OPTIONS] COMMAND TARGET [ARGUMENTS]\n"
-          "safepoint PID                 the same as: safepoint info PID\n\n"
+          "safepoint PID, safepoint FILE the same as: safepoint info; FILE is a core or a snapshot\n\n"
           "Attaches to a live CPython process by PID, makes it run a script at its safe point, and\n"
           "reports what it finds. No restart, no change to its code.\n\nCommands:\n",
           cli_output);
@@ -165,6 +171,7 @@ static void help_print_man(void)
     help_print_roff(help_heap_options);
     help_print_roff(help_values_options);
     help_print_roff(help_freeze_options);
+    help_print_roff(help_core_options);
     help_print_roff(help_common_options);
     fputs(".fi\n.SH EXIT STATUS\n", cli_output);
     help_print_roff(help_statuses);
@@ -179,7 +186,7 @@ static void help_print_completion(void)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
           "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread --interp\n"
-          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values' -- \"$word\")) ;;\n"
+          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values --exe --root' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"

@@ -5,7 +5,7 @@
 # Fast when nothing is missing: one dpkg-query. Where there is no dpkg, it says so and leaves the rest to the compiler.
 set -eu
 
-build="gcc libc6-dev make pkg-config libelf-dev libreadline-dev libsmartcols-dev libzstd-dev libxxhash-dev"
+build="gcc libc6-dev make pkg-config libelf-dev libdw-dev libreadline-dev libsmartcols-dev libzstd-dev libxxhash-dev"
 demo="python3"
 check="libcmocka-dev python3 python3-pytest python3-pexpect python3-pytest-xdist python3-pytest-timeout uwsgi-core uwsgi-plugin-python3 mmdebstrap util-linux debian-archive-keyring python3-dev"
 # mmdebstrap without root needs newuidmap.
