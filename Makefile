@@ -110,6 +110,10 @@ $(BUILD)/freeze: tests/freeze/freeze.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 $(BUILD)/snapshot-dump: tests/snapshot/dump.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
 
+# Layouts against debug information, for the live tests.
+$(BUILD)/layout-check: tests/debug_info/check.c $(LIBRARY_OBJECTS) $(BUILD)/flags
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
+
 # Every source compiled and nothing linked (lint).
 .PHONY: objects
 objects: $(OBJECTS)

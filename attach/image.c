@@ -345,6 +345,11 @@ void image_close(struct image *image)
     free(image);
 }
 
+int image_dup_file(const struct image *image)
+{
+    return image->fd < 0 ? -1 : fcntl(image->fd, F_DUPFD_CLOEXEC, 0);
+}
+
 uint64_t image_bias(const struct image *image)
 {
     return image->span.bias;

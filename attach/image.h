@@ -57,6 +57,9 @@ bool image_find_section(const struct image *image, const char *name, struct imag
 bool image_find_code(const struct image *image, const void *bytes, size_t size, struct address near,
                      struct address *found);
 
+/* Another descriptor of the file; -1 where there is none, or it is read from memory. The caller closes it. */
+int image_dup_file(const struct image *image);
+
 /* Load bias: what is added to the file's addresses. */
 uint64_t image_bias(const struct image *image);
 const char *image_path(const struct image *image); /* as the target named it */
