@@ -48,6 +48,7 @@ struct cli_options {
     } freeze;
     bool values;             /* of a snapshot: --values */
     struct core_options core; /* --exe, --root */
+    bool debuginfod;         /* --debuginfod */
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */

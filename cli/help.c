@@ -25,6 +25,7 @@ static const char help_common_options[] =
     "  --color auto|always|never\n"
     "  -q, --quiet           no notes on standard error\n"
     "  -v, --verbose\n"
+    "  --debuginfod          fetch the debug information of a build that we don't know (DEBUGINFOD_URLS)\n"
     "  --help, --version\n";
 
 static const char help_code_options[] =
@@ -186,7 +187,7 @@ static void help_print_completion(void)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
           "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread --interp\n"
-          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values --exe --root' -- \"$word\")) ;;\n"
+          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values --exe --root --debuginfod' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"

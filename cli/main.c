@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "attach/debug_info.h"
 #include "cli/cli.h"
 #include "cli/help.h"
 
@@ -19,11 +20,12 @@ enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTIO
        OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
        OPTION_NO_FORK, OPTION_VALUES };
 
-enum { OPTION_EXE = 500, OPTION_ROOT };
+enum { OPTION_EXE = 500, OPTION_ROOT, OPTION_DEBUGINFOD };
 
 static const struct option main_options[] = {
     {"exe", required_argument, NULL, OPTION_EXE},
     {"root", required_argument, NULL, OPTION_ROOT},
+    {"debuginfod", no_argument, NULL, OPTION_DEBUGINFOD},
     {"thread", required_argument, NULL, OPTION_THREAD},
     {"interp", required_argument, NULL, OPTION_INTERP},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
@@ -201,6 +203,9 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_ROOT:
         *seen |= CLI_TAKES_CORE;
         *(option == OPTION_EXE ? &options->core.program : &options->core.root) = value;
+        return NULL;
+    case OPTION_DEBUGINFOD:
+        options->debuginfod = true;
         return NULL;
     case OPTION_VALUES:
         *seen |= CLI_TAKES_VALUES;
@@ -448,6 +453,7 @@ static struct error *main_run(const struct cli_options *options, struct json *js
         help_print(options->command == &cli_command_help ? NULL : options->command);
         return NULL;
     }
+    debug_info_configure(options->core.root, options->debuginfod);
     return options->command->run(options, json);
 }
 
