@@ -161,6 +161,11 @@ static struct error *take_field(const struct layout_field *field, const struct d
     return NULL;
 }
 
+struct error *debug_layout_ask(const struct runtime *runtime, struct debug_query *queries, size_t count)
+{
+    return debug_info_ask(runtime->image, runtime->process->core ? 0 : runtime->process->pid, queries, count);
+}
+
 struct error *debug_layout_fill(const struct runtime *runtime, const struct layout_field *fields, size_t count, void *layout)
 {
     scoped_free struct debug_query *queries = calloc(2 * count + 1, sizeof(*queries));
@@ -181,7 +186,7 @@ struct error *debug_layout_fill(const struct runtime *runtime, const struct layo
         chosen[used] = field;
         ask_field(field, &queries[2 * used++]);
     }
-    struct error *error = debug_info_ask(runtime->image, runtime->process->core ? 0 : runtime->process->pid, queries, 2 * used);
+    struct error *error = debug_layout_ask(runtime, queries, 2 * used);
     for (size_t i = 0; !error && i < used; i++)
         error = take_field(chosen[i], &queries[2 * i], layout);
     return error;

@@ -38,6 +38,11 @@ struct layout_field {
 extern const struct layout_field layout_debug_fields[];
 extern const size_t layout_debug_field_count;
 
+/* Asks the debug information of the runtime's file (attach/debug_info.h). */
+struct debug_query;
+struct error *debug_layout_ask(const struct runtime *runtime, struct debug_query *queries, size_t count)
+    __attribute__((warn_unused_result));
+
 /* Fills in the fields that the runtime's version has by the debug information of its file. `layout` is all OFF_NONE
  * before. ERROR_UNSUPPORTED where there is none, or it doesn't tell a field (by name). */
 struct error *debug_layout_fill(const struct runtime *runtime, const struct layout_field *fields, size_t count, void *layout)

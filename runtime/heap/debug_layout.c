@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "runtime/heap/debug_layout.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "attach/debug_info.h"
+#include "attach/scope.h"
 
 #define TO(member) #member, (uint32_t)offsetof(struct heap_layout, member)
 #define LAST       FIELD_LAST
@@ -158,10 +162,141 @@ const struct layout_field heap_debug_fields[] = {
 /* clang-format on */
 const size_t heap_debug_field_count = sizeof(heap_debug_fields) / sizeof(heap_debug_fields[0]);
 
+/* ----------------------------------------------------------- names of fields */
+
+/* What is behind a struct heap_name. A field that a version hasn't is left out. */
+struct name_field {
+    const char *type_name, *label;
+    uint8_t since, until;
+    const char *type, *member;
+};
+
+/* clang-format off: a row a line */
+static const struct name_field name_fields[] = {
+    {"function", "__code__", 8, LAST, "PyFunctionObject", "func_code"},
+    {"function", "__globals__", 8, LAST, "PyFunctionObject", "func_globals"},
+    {"function", "__module__", 8, LAST, "PyFunctionObject", "func_module"},
+    {"function", "__defaults__", 8, LAST, "PyFunctionObject", "func_defaults"},
+    {"function", "__kwdefaults__", 8, LAST, "PyFunctionObject", "func_kwdefaults"},
+    {"function", "__doc__", 8, LAST, "PyFunctionObject", "func_doc"},
+    {"function", "__name__", 8, LAST, "PyFunctionObject", "func_name"},
+    {"function", "__qualname__", 8, LAST, "PyFunctionObject", "func_qualname"},
+    {"function", "__dict__", 8, LAST, "PyFunctionObject", "func_dict"},
+    {"function", "__closure__", 8, LAST, "PyFunctionObject", "func_closure"},
+    {"function", "__annotations__", 8, LAST, "PyFunctionObject", "func_annotations"},
+    {"function", "__builtins__", 10, LAST, "PyFunctionObject", "func_builtins"},
+    {"function", "__type_params__", 12, LAST, "PyFunctionObject", "func_typeparams"},
+    {"function", "__annotate__", 14, LAST, "PyFunctionObject", "func_annotate"},
+    {"method", "__func__", 8, LAST, "PyMethodObject", "im_func"},
+    {"method", "__self__", 8, LAST, "PyMethodObject", "im_self"},
+    {"builtin_function_or_method", "__self__", 8, LAST, "PyCFunctionObject", "m_self"},
+    {"builtin_function_or_method", "__module__", 8, LAST, "PyCFunctionObject", "m_module"},
+    {"builtin_method", "__class__", 9, LAST, "PyCMethodObject", "mm_class"},
+    {"cell", "cell_contents", 8, LAST, "PyCellObject", "ob_ref"},
+    {"bytearray", "bytes", 15, LAST, "PyByteArrayObject", "ob_bytes_object"},
+    {"slice", "start", 8, LAST, "PySliceObject", "start"},
+    {"slice", "stop", 8, LAST, "PySliceObject", "stop"},
+    {"slice", "step", 8, LAST, "PySliceObject", "step"},
+    {"method_descriptor", "__objclass__", 8, LAST, "PyDescrObject", "d_type"},
+    {"method_descriptor", "__name__", 8, LAST, "PyDescrObject", "d_name"},
+    {"method_descriptor", "__qualname__", 8, LAST, "PyDescrObject", "d_qualname"},
+    {"getset_descriptor", "__objclass__", 8, LAST, "PyDescrObject", "d_type"},
+    {"getset_descriptor", "__name__", 8, LAST, "PyDescrObject", "d_name"},
+    {"getset_descriptor", "__qualname__", 8, LAST, "PyDescrObject", "d_qualname"},
+    {"member_descriptor", "__objclass__", 8, LAST, "PyDescrObject", "d_type"},
+    {"member_descriptor", "__name__", 8, LAST, "PyDescrObject", "d_name"},
+    {"member_descriptor", "__qualname__", 8, LAST, "PyDescrObject", "d_qualname"},
+    {"wrapper_descriptor", "__objclass__", 8, LAST, "PyDescrObject", "d_type"},
+    {"wrapper_descriptor", "__name__", 8, LAST, "PyDescrObject", "d_name"},
+    {"wrapper_descriptor", "__qualname__", 8, LAST, "PyDescrObject", "d_qualname"},
+    {"classmethod_descriptor", "__objclass__", 8, LAST, "PyDescrObject", "d_type"},
+    {"classmethod_descriptor", "__name__", 8, LAST, "PyDescrObject", "d_name"},
+    {"classmethod_descriptor", "__qualname__", 8, LAST, "PyDescrObject", "d_qualname"},
+    {"code", "co_consts", 8, LAST, "PyCodeObject", "co_consts"},
+    {"code", "co_names", 8, LAST, "PyCodeObject", "co_names"},
+    {"code", "co_filename", 8, LAST, "PyCodeObject", "co_filename"},
+    {"code", "co_name", 8, LAST, "PyCodeObject", "co_name"},
+    {"code", "co_code", 8, 10, "PyCodeObject", "co_code"},
+    {"code", "co_varnames", 8, 10, "PyCodeObject", "co_varnames"},
+    {"code", "co_freevars", 8, 10, "PyCodeObject", "co_freevars"},
+    {"code", "co_cellvars", 8, 10, "PyCodeObject", "co_cellvars"},
+    {"code", "co_qualname", 11, LAST, "PyCodeObject", "co_qualname"},
+    {"code", "co_localsplusnames", 11, LAST, "PyCodeObject", "co_localsplusnames"},
+    {"code", "co_localspluskinds", 11, LAST, "PyCodeObject", "co_localspluskinds"},
+    {"code", "co_exceptiontable", 11, LAST, "PyCodeObject", "co_exceptiontable"},
+    {"code", "co_lnotab", 8, 9, "PyCodeObject", "co_lnotab"},
+    {"code", "co_linetable", 10, LAST, "PyCodeObject", "co_linetable"},
+    {"frame", "f_back", 8, LAST, "PyFrameObject", "f_back"},
+    {"frame", "f_trace", 8, LAST, "PyFrameObject", "f_trace"},
+    {"frame", "f_code", 8, 10, "PyFrameObject", "f_code"},
+    {"frame", "f_builtins", 8, 10, "PyFrameObject", "f_builtins"},
+    {"frame", "f_globals", 8, 10, "PyFrameObject", "f_globals"},
+    {"frame", "f_locals", 8, 10, "PyFrameObject", "f_locals"},
+    {"frame", "f_extra_locals", 13, LAST, "PyFrameObject", "f_extra_locals"},
+    {"frame", "f_locals_cache", 13, LAST, "PyFrameObject", "f_locals_cache"},
+    {"generator", "frame", 8, 10, "PyGenObject", "gi_frame"},
+    {"generator", "code", 8, 11, "PyGenObject", "gi_code"},
+    {"generator", "__name__", 8, LAST, "PyGenObject", "gi_name"},
+    {"generator", "__qualname__", 8, LAST, "PyGenObject", "gi_qualname"},
+    {"generator", "exc_type", 8, 10, "PyGenObject", "gi_exc_state.exc_type"},
+    {"generator", "exc_traceback", 8, 10, "PyGenObject", "gi_exc_state.exc_traceback"},
+    {"generator", "exc_value", 8, LAST, "PyGenObject", "gi_exc_state.exc_value"},
+    {"coroutine", "frame", 8, 10, "PyGenObject", "gi_frame"},
+    {"coroutine", "code", 8, 11, "PyGenObject", "gi_code"},
+    {"coroutine", "__name__", 8, LAST, "PyGenObject", "gi_name"},
+    {"coroutine", "__qualname__", 8, LAST, "PyGenObject", "gi_qualname"},
+    {"coroutine", "exc_type", 8, 10, "PyGenObject", "gi_exc_state.exc_type"},
+    {"coroutine", "exc_traceback", 8, 10, "PyGenObject", "gi_exc_state.exc_traceback"},
+    {"coroutine", "exc_value", 8, LAST, "PyGenObject", "gi_exc_state.exc_value"},
+    {"async_generator", "frame", 8, 10, "PyGenObject", "gi_frame"},
+    {"async_generator", "code", 8, 11, "PyGenObject", "gi_code"},
+    {"async_generator", "__name__", 8, LAST, "PyGenObject", "gi_name"},
+    {"async_generator", "__qualname__", 8, LAST, "PyGenObject", "gi_qualname"},
+    {"async_generator", "exc_type", 8, 10, "PyGenObject", "gi_exc_state.exc_type"},
+    {"async_generator", "exc_traceback", 8, 10, "PyGenObject", "gi_exc_state.exc_traceback"},
+    {"async_generator", "exc_value", 8, LAST, "PyGenObject", "gi_exc_state.exc_value"},
+    {"coroutine", "cr_origin", 8, 10, "PyCoroObject", "cr_origin"},
+    {"coroutine", "cr_origin", 11, LAST, "PyCoroObject", "cr_origin_or_finalizer"},
+    {"async_generator", "finalizer", 8, 10, "PyAsyncGenObject", "ag_finalizer"},
+    {"async_generator", "finalizer", 11, LAST, "PyAsyncGenObject", "ag_origin_or_finalizer"},
+    {"module", "__name__", 8, LAST, "PyModuleObject", "md_name"},
+    {"traceback", "tb_next", 8, LAST, "PyTracebackObject", "tb_next"},
+    {"traceback", "tb_frame", 8, LAST, "PyTracebackObject", "tb_frame"},
+    {"BaseException", "__dict__", 8, LAST, "PyBaseExceptionObject", "dict"},
+    {"BaseException", "args", 8, LAST, "PyBaseExceptionObject", "args"},
+    {"BaseException", "__traceback__", 8, LAST, "PyBaseExceptionObject", "traceback"},
+    {"BaseException", "__context__", 8, LAST, "PyBaseExceptionObject", "context"},
+    {"BaseException", "__cause__", 8, LAST, "PyBaseExceptionObject", "cause"},
+    {"BaseException", "__notes__", 11, LAST, "PyBaseExceptionObject", "notes"},
+};
+/* clang-format on */
+
+#define NAME_COUNT (sizeof(name_fields) / sizeof(name_fields[0]))
+
+/* Some types only their own files use: without what they are called a heap can be read all the same. */
+static struct error *find_names(const struct runtime *runtime, unsigned minor, struct heap_layout *layout)
+{
+    scoped_free struct debug_query *queries = calloc(NAME_COUNT, sizeof(*queries));
+    size_t used = 0;
+
+    layout->own_names = calloc(NAME_COUNT + 1, sizeof(*layout->own_names));
+    layout->names = layout->own_names;
+    if (!queries || !layout->own_names)
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for a layout");
+    for (size_t i = 0; i < NAME_COUNT; i++)
+        queries[i] = (struct debug_query){DEBUG_OFFSET, name_fields[i].type, name_fields[i].member, 0, false};
+    struct error *error = debug_layout_ask(runtime, queries, NAME_COUNT);
+    for (size_t i = 0; !error && i < NAME_COUNT; i++) {
+        const struct name_field *field = &name_fields[i];
+        if (queries[i].known && queries[i].answer < UINT16_MAX && minor >= field->since && minor <= field->until)
+            layout->own_names[used++] =
+                (struct heap_name){field->type_name, field->label, (uint32_t)queries[i].answer};
+    }
+    return error;
+}
+
 struct error *heap_debug_layout_find(const struct runtime *runtime, struct heap_layout *layout)
 {
-    static const struct heap_name no_names[] = {{NULL, NULL, 0}};
-
     if (runtime->free_threaded)
         return error_create(ERROR_UNSUPPORTED, NULL, "the heap of a free-threaded build isn't read by its debug information");
     memset(layout, 0xff, sizeof(*layout)); /* OFF_NONE in every field */
@@ -169,6 +304,11 @@ struct error *heap_debug_layout_find(const struct runtime *runtime, struct heap_
     layout->minor = runtime->layout.minor;
     layout->debug_build = runtime->debug_build;
     layout->free_threaded = false;
-    layout->names = no_names;
-    return debug_layout_fill(runtime, heap_debug_fields, heap_debug_field_count, layout);
+    layout->own_names = NULL;
+    struct error *error = debug_layout_fill(runtime, heap_debug_fields, heap_debug_field_count, layout);
+    if (!error)
+        error = find_names(runtime, layout->minor, layout);
+    if (error)
+        heap_layout_deinit(layout);
+    return error;
 }

@@ -9,8 +9,8 @@
 extern const struct layout_field heap_debug_fields[];
 extern const size_t heap_debug_field_count;
 
-/* The whole layout but its names: edges have those that need none. ERROR_UNSUPPORTED as debug_layout_fill(), and for
- * free-threaded builds. */
+/* The whole layout. End it with heap_layout_deinit(). ERROR_UNSUPPORTED as debug_layout_fill(), and for free-threaded
+ * builds. */
 struct error *heap_debug_layout_find(const struct runtime *runtime, struct heap_layout *layout)
     __attribute__((warn_unused_result));
 

@@ -397,14 +397,16 @@ static struct error *build(struct heap *heap)
     return error;
 }
 
-/* By a layout; `misfit`: another may do better. */
-static struct error *create_by(struct heap **created, const struct heap *parts, const struct heap_layout *layout, bool *misfit)
+/* By a layout, which becomes the heap's; `misfit`: another may do better. */
+static struct error *create_by(struct heap **created, const struct heap *parts, struct heap_layout *layout, bool *misfit)
 {
     struct heap *heap = calloc(1, sizeof(*heap));
 
     *misfit = false;
-    if (!heap)
+    if (!heap) {
+        heap_layout_deinit(layout);
         return out_of_memory();
+    }
     *heap = *parts;
     heap->layout = *layout;
     struct error *error = build(heap);
@@ -454,9 +456,11 @@ struct error *heap_create(struct heap **created, const struct runtime *runtime, 
 
 struct error *heap_check_supported(const struct runtime *runtime)
 {
-    struct heap_layout layout;
+    struct heap_layout layout = {.own_names = NULL};
+    struct error *error = find_layout(runtime, &layout);
 
-    return find_layout(runtime, &layout);
+    heap_layout_deinit(&layout);
+    return error;
 }
 
 void heap_use_memory(struct heap *heap, const struct memory *memory)
@@ -469,6 +473,7 @@ void heap_destroy(struct heap *heap)
     if (!heap)
         return;
     heap_types_deinit(heap);
+    heap_layout_deinit(&heap->layout);
     free(heap->interpreters);
     free(heap->bits);
     free(heap->late);

@@ -52,6 +52,28 @@ static void compare(const char *what, const void *ours, const void *theirs, size
     }
 }
 
+static const struct heap_name *find_name(const struct heap_layout *layout, const struct heap_name *wanted)
+{
+    for (const struct heap_name *name = layout->names; name->type; name++)
+        if (!strcmp(name->type, wanted->type) && !strcmp(name->name, wanted->name))
+            return name;
+    return NULL;
+}
+
+static void compare_names(const struct heap_layout *ours, const struct heap_layout *theirs)
+{
+    for (const struct heap_name *name = ours->names; name->type; name++) {
+        const struct heap_name *other = find_name(theirs, name);
+
+        compared++;
+        if (other && other->offset == name->offset)
+            continue;
+        wrong++;
+        printf("name %s.%s: ours %u, the debug information's %d\n", name->type, name->name, name->offset,
+               other ? (int)other->offset : -1);
+    }
+}
+
 static struct error *compare_all(struct runtime *runtime)
 {
     struct layout layout;
@@ -67,8 +89,10 @@ static struct error *compare_all(struct runtime *runtime)
     if ((error = heap_layout_find(&runtime->layout, runtime->free_threaded, &ours)) ||
         (error = heap_debug_layout_find(runtime, &theirs)))
         return error;
+    compare_names(&ours, &theirs);
     compare("heap", &ours, &theirs, offsetof(struct heap_layout, interpreter),
             offsetof(struct heap_layout, weakref) + sizeof(ours.weakref), SIZE_MAX, heap_debug_fields, heap_debug_field_count);
+    heap_layout_deinit(&theirs);
     return NULL;
 }
 
