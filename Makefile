@@ -106,6 +106,10 @@ $(BUILD)/heap/%: tests/heap/%.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 $(BUILD)/freeze: tests/freeze/freeze.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
 
+# Stacks read again and again, for the live tests.
+$(BUILD)/stack-reads: tests/stack/reads.c $(LIBRARY_OBJECTS) $(BUILD)/flags
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
+
 # All that a snapshot has, for the live tests.
 $(BUILD)/snapshot-dump: tests/snapshot/dump.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
@@ -125,7 +129,7 @@ objects: $(OBJECTS)
 
 ## check: unit tests, then live tests on every Python found (makes build/sid first)
 .PHONY: check
-check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/freeze $(BUILD)/snapshot-dump $(BUILD)/heap/compare $(BUILD)/heap/torn $(BUILD)/layout-check $(BUILD)/safepoint-no-tables unit sid faults
+check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/freeze $(BUILD)/snapshot-dump $(BUILD)/stack-reads $(BUILD)/heap/compare $(BUILD)/heap/torn $(BUILD)/layout-check $(BUILD)/safepoint-no-tables unit sid faults
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/heap -m 'not long' -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 
@@ -211,11 +215,13 @@ lint-scripts:
 format: build/deps-lint.stamp
 	clang-format -i $(SOURCES) $(wildcard attach/*.h attach/arch/*.h runtime/*.h runtime/heap/*.h inject/*.h protocol/*.h cli/*.h tests/unit/*.[ch] tests/heap/*.c)
 
-## bench: latency, pause and memory, beside sys.remote_exec and others, on one busy target; heaps of up to 10 million objects
+## bench: latency, pause and memory, beside sys.remote_exec and others, on one busy target; heaps of up to 10 million objects; stacks beside py-spy and pystack
 .PHONY: bench
 bench: build/deps-bench.stamp $(BUILD)/safepoint sid
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/bench.py
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/heap.py
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/stack.py
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/export.py
 
 ## bench-freeze: a target's pause for a freeze of its memory, and what writing to it costs afterwards, by its size
 .PHONY: bench-freeze

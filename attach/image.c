@@ -68,7 +68,7 @@ int image_open_regular(const char *path, int flags)
 /* The ways to the very file that is mapped, best first. /proc/PID/map_files
  * wants CAP_CHECKPOINT_RESTORE; the others are compared by device and inode
  * (an overlay or btrfs may show another device: then the inode must do). */
-static int image_open_file(const struct process *process, const struct map *map)
+int image_open_file(const struct process *process, const struct map *map)
 {
     char path[PATH_MAX + 64];
     struct stat st;

@@ -32,6 +32,9 @@ struct image_range {
 struct error *image_open(struct image **image, const struct process *process, const struct map *map) __attribute__((warn_unused_result));
 void image_close(struct image *image); /* NULL is legal */
 
+/* The file itself, for who reads it in another way: a descriptor, or -1 with errno where it can't be opened. */
+int image_open_file(const struct process *process, const struct map *map);
+
 /* Opens a path for reading, if a regular file is there: opening another may have an effect (a device) or wait (a pipe), and
  * what lies at a path is the target's choice. `flags`: O_NOFOLLOW or 0. -1: errno says why not. */
 int image_open_regular(const char *path, int flags);

@@ -274,6 +274,26 @@ bool syscall_is_repeated(long number)
     return false;
 }
 
+static const long syscall_idle[] = {
+    SYS_pselect6, SYS_ppoll, SYS_epoll_pwait, SYS_nanosleep, SYS_clock_nanosleep, SYS_accept, SYS_accept4,
+    SYS_rt_sigtimedwait, SYS_rt_sigsuspend,
+#ifdef SYS_poll /* the architectures that have the old names too */
+    SYS_poll, SYS_select, SYS_epoll_wait, SYS_pause,
+#endif
+#ifdef SYS_epoll_pwait2
+    SYS_epoll_pwait2,
+#endif
+};
+
+bool syscall_is_idle(long number)
+{
+    for (size_t i = 0; i < sizeof(syscall_idle) / sizeof(syscall_idle[0]); i++) {
+        if (syscall_idle[i] == number)
+            return true;
+    }
+    return false;
+}
+
 #ifdef SYS_poll
 #define SYSCALL_POLL SYS_poll
 #else

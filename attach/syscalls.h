@@ -13,6 +13,9 @@ const char *syscall_name(long number);
 /* Waits on a futex: a lock, a condition, the GIL. */
 bool syscall_is_futex(long number);
 
+/* Does who calls it only wait for something to do: for what is ready, a connection, a time, a signal? */
+bool syscall_is_idle(long number);
+
 /* Does CPython 3.8 to 3.15 begin it again in all its own code when it returns EINTR, having looked at its
  * signals (PEP 475)? Not ioctl(), close() or fork(), and none that isn't known. */
 bool syscall_is_repeated(long number);

@@ -602,7 +602,7 @@ const struct cli_command cli_command_console = {
         "block; the exit status is 7 when the last statement raised.",
     .example = "safepoint console 4711",
     .runs_code = true,
-    .takes = CLI_TAKES_REQUEST | CLI_TAKES_WAIT,
+    .takes = CLI_TAKES_REQUEST | CLI_TAKES_THREAD | CLI_TAKES_WAIT,
     .words_min = 1,
     .words_max = 1,
     .run = console_run,

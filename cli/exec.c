@@ -272,7 +272,7 @@ const struct cli_command cli_command_exec = {
         "sys.stderr comes here. With -e, modules that are loaded in the target need no import.",
     .example = "safepoint exec 4711 -e 'len(gc.get_objects())'",
     .runs_code = true,
-    .takes = CLI_TAKES_REQUEST | CLI_TAKES_WAIT | CLI_TAKES_CODE,
+    .takes = CLI_TAKES_REQUEST | CLI_TAKES_THREAD | CLI_TAKES_WAIT | CLI_TAKES_CODE,
     .words_min = 1,
     .words_max = 2,
     .run = exec_run,

@@ -5,30 +5,21 @@
 #include <unistd.h>
 
 #include "attach/scope.h"
-#include "attach/syscalls.h"
 #include "cli/core_info.h"
 #include "cli/host.h"
 #include "cli/session.h"
 #include "cli/snapshot.h"
 #include "cli/table.h"
-
-#define INFO_FRAME_TRIES 8
-
-struct info_thread {
-    pid_t tid;
-    char name[64];
-    char state;       /* as in status */
-    long syscall;     /* -1: none, or unknown */
-    bool python, main, holds_gil;
-    int64_t interpreter;
-    bool has_frame;
-    struct python_frame frame;
-};
+#include "cli/threads.h"
+#include "runtime/gc.h"
 
 struct info {
     struct session *session;
-    struct info_thread *threads;
-    size_t count, python_count;
+    struct thread_rows rows;
+    const struct thread_row **threads; /* each thread once, by the row that tells most; owned */
+    size_t count;
+    struct gc_state *collectors; /* NULL: can't be read */
+    size_t collector_count;
     bool gil_known, gil_held;
     bool remote_known, remote_enabled; /* known: this version has the switch */
     uint64_t rss, peak;
@@ -39,81 +30,39 @@ struct info {
 
 /* ---------------------------------------------------------------- threads */
 
-static const char *info_state(const struct info_thread *thread)
+/* Rows of a thread follow each other, the inner interpreter's first: the first that runs a frame tells most. */
+static struct error *info_choose_rows(struct info *info)
 {
-    switch (thread->state) {
-    case 'R':
-        return "running";
-    case 'T':
-        return "stopped";
-    case 't':
-        return "traced";
-    case 'Z':
-    case 'X':
-        return "ended";
-    default:
-        return "blocked";
-    }
-}
-
-/* A running thread tears what we read: again, until it holds still for a moment. */
-static void info_read_frame(struct info_thread *thread, const struct runtime *runtime,
-                            const struct thread_state *state)
-{
-    struct error *error = NULL;
-
-    for (int i = 0; i < INFO_FRAME_TRIES; i++) {
-        thread->has_frame = false;
-        error = runtime_read_top_frame(runtime, state, &thread->frame, &thread->has_frame);
-        if (!error)
-            return;
-        error_destroy(error);
-        thread->has_frame = false;
-    }
-}
-
-static void info_read_thread(struct info_thread *thread, const struct session *session,
-                             const struct thread_state *states, size_t count)
-{
-    struct process_status status;
-    struct error *error = process_read_status(session->process.pid, thread->tid, &status);
-
-    thread->state = error ? 'X' : status.state;
-    snprintf(thread->name, sizeof(thread->name), "%s", error ? "?" : status.name);
-    error_destroy(error);
-    thread->syscall = thread->state == 'R' ? -1 : process_read_syscall(session->process.pid, thread->tid, NULL);
-    thread->main = thread->tid == session->process.pid;
-    for (size_t i = 0; i < count; i++) {
-        /* A thread can have a state in each interpreter: the one that runs a frame tells most. */
-        if (states[i].tid != thread->tid || thread->has_frame)
-            continue;
-        thread->python = true;
-        thread->interpreter = states[i].interpreter_id;
-        thread->holds_gil |= states[i].holds_gil;
-        info_read_frame(thread, &session->runtime, &states[i]);
-    }
-}
-
-static struct error *info_read_threads(struct info *info)
-{
-    scoped_free struct thread_state *states = NULL;
-    scoped_free pid_t *tids = NULL;
-    size_t state_count = 0;
-    struct error *error = process_list_threads(info->session->process.pid, &tids, &info->count);
-
-    if (error)
-        return error;
-    info->threads = calloc(info->count ? info->count : 1, sizeof(*info->threads));
+    info->threads = calloc(info->rows.count + 1, sizeof(*info->threads));
     if (!info->threads)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the threads");
-    if (info->session->runtime.initialized && !info->session->runtime.finalizing)
-        error = runtime_read_threads(&info->session->runtime, &states, &state_count);
-    for (size_t i = 0; !error && i < info->count; i++) {
-        info->threads[i].tid = tids[i];
-        info_read_thread(&info->threads[i], info->session, states, state_count);
-        info->python_count += info->threads[i].python;
+    for (size_t i = 0; i < info->rows.count; i++) {
+        const struct thread_row *row = &info->rows.items[i];
+        const struct thread_row **last = info->count ? &info->threads[info->count - 1] : NULL;
+
+        if (!last || (*last)->activity != row->activity)
+            info->threads[info->count++] = row;
+        else if (!(*last)->stack->count && row->stack->count)
+            *last = row;
     }
-    return error;
+    return NULL;
+}
+
+static const struct stack_frame *info_frame(const struct thread_row *row)
+{
+    return row->stack && row->stack->count ? &row->stack->frames[0] : NULL;
+}
+
+/* Of any interpreter of its. */
+static bool info_holds_gil(const struct info *info, const struct thread_row *thread)
+{
+    for (size_t i = 0; i < info->rows.count; i++) {
+        const struct thread_row *row = &info->rows.items[i];
+
+        if (row->activity == thread->activity && row->state && row->state->holds_gil)
+            return true;
+    }
+    return false;
 }
 
 /* ------------------------------------------------------------- the process */
@@ -125,6 +74,14 @@ static void info_read_gil(struct info *info)
 
     info->gil_known = !error;
     error_destroy(error);
+}
+
+static void info_read_collectors(struct info *info)
+{
+    const struct runtime *runtime = &info->session->runtime;
+
+    if (runtime->initialized && !runtime->finalizing)
+        error_destroy(gc_read(runtime, &info->collectors, &info->collector_count));
 }
 
 static void info_read_remote_debug(struct info *info)
@@ -156,26 +113,30 @@ static struct error *info_read(struct info *info, struct session *session)
     info->command = host_command(pid);
     info->refusal = host_check_attach(pid, &session->runtime);
     info_read_gil(info);
+    info_read_collectors(info);
     info_read_remote_debug(info);
-    if ((error = info_read_threads(info)))
+    const struct thread_request request = {0};
+    if ((error = thread_rows_read(&info->rows, session, &request)) || (error = info_choose_rows(info)))
         return error;
     return process_check(&session->process);
 }
 
 static void info_deinit(struct info *info)
 {
+    thread_rows_deinit(&info->rows);
     free(info->threads);
+    free(info->collectors);
     free(info->container);
     free(info->executable);
     free(info->command);
     error_destroy(info->refusal);
 }
 
-static const struct info_thread *info_gil_holder(const struct info *info)
+static const struct thread_row *info_gil_holder(const struct info *info)
 {
     for (size_t i = 0; i < info->count; i++) {
-        if (info->threads[i].holds_gil)
-            return &info->threads[i];
+        if (info_holds_gil(info, info->threads[i]))
+            return info->threads[i];
     }
     return NULL;
 }
@@ -191,18 +152,72 @@ static void info_print_field(const char *name, const char *text)
 
 static void info_print_gil(const struct info *info)
 {
-    const struct info_thread *holder = info_gil_holder(info);
+    const struct thread_row *holder = info_gil_holder(info);
     char text[128] = "free";
 
     if (!info->gil_known)
         strcpy(text, "unknown");
     else if (holder)
-        snprintf(text, sizeof(text), "held by thread %d (%s)", holder->tid, holder->name);
+        snprintf(text, sizeof(text), "held by thread %d (%s)", holder->activity->tid, holder->activity->name);
     else if (info->gil_held)
         strcpy(text, "held, and changing hands");
     else if (info->session->runtime.free_threaded)
         strcpy(text, "off (free-threaded)");
     info_print_field("GIL", text);
+}
+
+/* How many threads wait for this (THREAD_RUNS: how many run). */
+static size_t info_count_waiting(const struct info *info, enum thread_wait wait)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < info->count; i++) {
+        const struct thread_row *row = info->threads[i];
+        count += row->state && row->wait == wait && (wait != THREAD_RUNS || row->activity->state == 'R');
+    }
+    return count;
+}
+
+static const struct {
+    enum thread_wait wait;
+    const char *word, *words;
+    const char *name; /* in JSON */
+} info_doings[] = {
+    {THREAD_RUNS, "runs", "run", "running"},
+    {THREAD_WAITS_GIL, "waits for the GIL", "wait for the GIL", "gil"},
+    {THREAD_WAITS_LOCK, "waits for a lock", "wait for a lock", "lock"},
+    {THREAD_WAITS_CALL, "is blocked in a call", "are blocked in a call", "call"},
+    {THREAD_WAITS_WORK, "is idle", "are idle", "work"},
+};
+
+/* The first line to look at: "1 thread runs, 2 wait for a lock, 8 are idle". */
+static void info_print_doing(const struct info *info)
+{
+    char text[256] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < sizeof(info_doings) / sizeof(info_doings[0]); i++) {
+        size_t count = info_count_waiting(info, info_doings[i].wait);
+
+        if (count)
+            used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%zu %s%s", used ? ", " : "", count,
+                                     used ? "" : count == 1 ? "thread " : "threads ",
+                                     count == 1 ? info_doings[i].word : info_doings[i].words);
+    }
+    info_print_field("doing", used ? text : "nothing");
+}
+
+static void info_print_collector(const struct info *info)
+{
+    /* The main interpreter's: the last. */
+    const struct gc_state *state = info->collector_count ? &info->collectors[info->collector_count - 1] : NULL;
+    char text[160] = "unknown";
+
+    if (state)
+        snprintf(text, sizeof(text), "%s, %s; collections %lld, %lld, %lld by generation", state->enabled ? "on" : "off",
+                 state->collecting ? "collecting now" : "not collecting now", (long long)state->generations[0].collections,
+                 (long long)state->generations[1].collections, (long long)state->generations[2].collections);
+    info_print_field("collector", text);
 }
 
 static void info_print_attach(const struct info *info)
@@ -235,28 +250,30 @@ static void info_print_summary(const struct info *info)
     info_print_field("RSS", text);
     snprintf(text, sizeof(text), "%ld open", info->descriptors);
     info_print_field("descriptors", info->descriptors < 0 ? "unknown" : text);
+    info_print_doing(info);
     info_print_gil(info);
+    info_print_collector(info);
     info_print_field("remote debugging", runtime->layout.interpreter.config_remote_debug == OFF_NONE
                                              ? "not in this version (3.14 and later have the switch)"
                                          : !info->remote_known ? "unknown" : info->remote_enabled ? "on" : "off");
     info_print_attach(info);
 }
 
-static void info_print_row(struct table *table, const struct info_thread *thread)
+static void info_print_row(struct table *table, const struct info *info, const struct thread_row *thread)
 {
-    const char *state = info_state(thread);
+    const struct stack_frame *frame = info_frame(thread);
+    char doing[96], since[32];
 
     table_begin_row(table);
-    table_format(table, "%d", thread->tid);
-    table_cell(table, thread->name);
-    table_cell(table, !thread->python ? "native" : thread->main ? "main" : "worker");
-    if (thread->syscall >= 0 && thread->state != 'R')
-        table_format(table, "%s in %s", state, syscall_name(thread->syscall));
-    else
-        table_cell(table, state);
-    table_cell(table, thread->holds_gil ? "holds" : "");
-    if (thread->has_frame)
-        table_format(table, "%s  %s:%d", thread->frame.function, thread->frame.file, thread->frame.line);
+    table_format(table, "%d", thread->activity->tid);
+    table_cell(table, thread->name ? thread->name : thread->activity->name);
+    table_cell(table, !thread->state ? "native" : thread->main ? "main" : "worker");
+    table_cell(table, thread_row_describe(thread, doing, sizeof(doing)));
+    table_cell(table, thread_row_since(thread, since, sizeof(since)));
+    table_cell(table, info_holds_gil(info, thread) ? "holds" : thread->wait == THREAD_WAITS_GIL ? "wants" : "");
+    if (frame)
+        table_format(table, "%s%s  %s:%d", thread->stack->changing ? "below " : "", frame->code->function,
+                     frame->code->file, frame->line);
     else
         table_cell(table, "-");
 }
@@ -264,16 +281,16 @@ static void info_print_row(struct table *table, const struct info_thread *thread
 static struct error *info_print_threads(const struct info *info, const struct cli_options *options)
 {
     static const struct table_column columns[] = {
-        {"TID", TABLE_RIGHT}, {"NAME", 0}, {"THREAD", 0}, {"STATE", 0}, {"GIL", 0}, {"IN", TABLE_CUT}, {NULL, 0},
+        {"TID", TABLE_RIGHT}, {"NAME", 0}, {"THREAD", 0}, {"STATE", 0}, {"FOR", TABLE_RIGHT}, {"GIL", 0}, {"IN", TABLE_CUT}, {NULL, 0},
     };
-    size_t natives = info->count - info->python_count;
+    size_t natives = info->count - info->rows.python_count;
     struct table *table = table_create(options, columns);
 
-    fprintf(cli_output, "\nthreads: %zu of Python, %zu native%s\n", info->python_count, natives,
-            natives && !options->verbose && info->python_count ? " (-v lists them)" : "");
+    fprintf(cli_output, "\nthreads: %zu of Python, %zu native%s\n", info->rows.python_count, natives,
+            natives && !options->verbose && info->rows.python_count ? " (-v lists them)" : "");
     for (size_t i = 0; i < info->count; i++) {
-        if (info->threads[i].python || options->verbose || !info->python_count)
-            info_print_row(table, &info->threads[i]);
+        if (info->threads[i]->state || options->verbose || !info->rows.python_count)
+            info_print_row(table, info, info->threads[i]);
     }
     struct error *error = table_print(table);
     table_destroy(table);
@@ -282,25 +299,17 @@ static struct error *info_print_threads(const struct info *info, const struct cl
 
 /* -------------------------------------------------------------------- JSON */
 
-static void info_json_thread(struct json *json, const struct info_thread *thread)
+static void info_json_thread(struct json *json, const struct thread_row *thread)
 {
+    const struct stack_frame *frame = info_frame(thread);
+
     json_begin_object(json, NULL);
-    json_integer(json, "tid", thread->tid);
-    json_string(json, "name", thread->name);
-    json_boolean(json, "python", thread->python);
-    json_boolean(json, "main", thread->main);
-    if (thread->python)
-        json_integer(json, "interpreter", thread->interpreter);
-    else
-        json_null(json, "interpreter");
-    json_string(json, "state", info_state(thread));
-    json_string(json, "syscall", thread->syscall >= 0 && thread->state != 'R' ? syscall_name(thread->syscall) : NULL);
-    json_boolean(json, "holds_gil", thread->holds_gil);
-    if (thread->has_frame) {
+    thread_row_json(json, thread);
+    if (frame) {
         json_begin_object(json, "frame");
-        json_string(json, "function", thread->frame.function);
-        json_string(json, "file", thread->frame.file);
-        json_integer(json, "line", thread->frame.line);
+        json_string(json, "function", frame->code->function);
+        json_string(json, "file", frame->code->file);
+        json_integer(json, "line", frame->line);
         json_end_object(json);
     } else {
         json_null(json, "frame");
@@ -310,7 +319,7 @@ static void info_json_thread(struct json *json, const struct info_thread *thread
 
 static void info_json_gil(struct json *json, const struct info *info)
 {
-    const struct info_thread *holder = info_gil_holder(info);
+    const struct thread_row *holder = info_gil_holder(info);
 
     json_begin_object(json, "gil");
     if (info->gil_known)
@@ -318,9 +327,34 @@ static void info_json_gil(struct json *json, const struct info *info)
     else
         json_null(json, "held");
     if (holder)
-        json_integer(json, "holder", holder->tid);
+        json_integer(json, "holder", holder->activity->tid);
     else
         json_null(json, "holder");
+    json_end_object(json);
+}
+
+static void info_json_doing(struct json *json, const struct info *info)
+{
+    json_begin_object(json, "doing");
+    for (size_t i = 0; i < sizeof(info_doings) / sizeof(info_doings[0]); i++)
+        json_unsigned(json, info_doings[i].name, info_count_waiting(info, info_doings[i].wait));
+    json_end_object(json);
+}
+
+static void info_json_collector(struct json *json, const struct info *info)
+{
+    if (!info->collector_count) {
+        json_null(json, "collector");
+        return;
+    }
+    const struct gc_state *state = &info->collectors[info->collector_count - 1];
+    json_begin_object(json, "collector");
+    json_boolean(json, "enabled", state->enabled);
+    json_boolean(json, "collecting", state->collecting);
+    json_begin_array(json, "collections");
+    for (size_t i = 0; i < GC_GENERATIONS; i++)
+        json_integer(json, NULL, state->generations[i].collections);
+    json_end_array(json);
     json_end_object(json);
 }
 
@@ -342,7 +376,9 @@ static void info_print_json(struct json *json, const struct info *info)
         json_null(json, "descriptors");
     else
         json_integer(json, "descriptors", info->descriptors);
+    info_json_doing(json, info);
     info_json_gil(json, info);
+    info_json_collector(json, info);
     if (info->remote_known)
         json_boolean(json, "remote_debug", info->remote_enabled);
     else
@@ -351,7 +387,7 @@ static void info_print_json(struct json *json, const struct info *info)
     json_string(json, "why_not", info->refusal ? error_message(info->refusal) : NULL);
     json_begin_array(json, "threads");
     for (size_t i = 0; i < info->count; i++)
-        info_json_thread(json, &info->threads[i]);
+        info_json_thread(json, info->threads[i]);
     json_end_array(json);
     json_end_object(json);
 }
@@ -390,8 +426,9 @@ const struct cli_command cli_command_info = {
     .synopsis = "PID or FILE",
     .summary = "one process: version, memory, GIL, and what each thread is doing; or what a snapshot or core is of",
     .description =
-        "Everything is read from outside: nothing is stopped. The innermost Python frame of a thread\n"
-        "that runs can be one that it has just left. Threads without Python are listed with -v.",
+        "Everything is read from outside: nothing is stopped. IN is the innermost Python frame; of a thread\n"
+        "whose frames change all the time, the innermost that stayed (\"below\"). Threads without Python are\n"
+        "listed with -v; all frames by safepoint stack.",
     .example = "safepoint info 4711",
     .takes = CLI_TAKES_CORE,
     .words_min = 1,

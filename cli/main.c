@@ -15,10 +15,42 @@
 #include "cli/help.h"
 
 #define MAIN_TIMEOUT_MS 10000
+#define MAIN_FOUND      1 /* the exit status of a finding */
 
-enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
-       OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
-       OPTION_NO_FORK, OPTION_VALUES };
+enum {
+    OPTION_THREAD = 256,
+    OPTION_INTERP,
+    OPTION_TIMEOUT,
+    OPTION_NO_WAKE,
+    OPTION_WAKE,
+    OPTION_CHANNEL,
+    OPTION_JSON,
+    OPTION_COLOR,
+    OPTION_HELP,
+    OPTION_VERSION,
+    OPTION_BY,
+    OPTION_SORT,
+    OPTION_MIN,
+    OPTION_MATCH,
+    OPTION_MAX_MEMORY,
+    OPTION_NO_PAUSE,
+    OPTION_NO_FORK,
+    OPTION_VALUES,
+    OPTION_TRIM,
+    OPTION_IN,
+    OPTION_OUT,
+    OPTION_DEPTH,
+    OPTION_LOCALS,
+    OPTION_NATIVE,
+    OPTION_STOP,
+    OPTION_REFS,
+    OPTION_CYCLES,
+    OPTION_EXIT_CODE,
+    OPTION_FOR,
+    OPTION_EVERY,
+    OPTION_FORMAT,
+    OPTION_OF,
+};
 
 enum { OPTION_EXE = 500, OPTION_ROOT, OPTION_DEBUGINFOD };
 
@@ -40,6 +72,20 @@ static const struct option main_options[] = {
     {"no-pause", no_argument, NULL, OPTION_NO_PAUSE},
     {"no-fork", no_argument, NULL, OPTION_NO_FORK},
     {"values", no_argument, NULL, OPTION_VALUES},
+    {"trim", no_argument, NULL, OPTION_TRIM},
+    {"in", no_argument, NULL, OPTION_IN},
+    {"out", no_argument, NULL, OPTION_OUT},
+    {"depth", required_argument, NULL, OPTION_DEPTH},
+    {"locals", no_argument, NULL, OPTION_LOCALS},
+    {"native", no_argument, NULL, OPTION_NATIVE},
+    {"stop", no_argument, NULL, OPTION_STOP},
+    {"refs", no_argument, NULL, OPTION_REFS},
+    {"cycles", no_argument, NULL, OPTION_CYCLES},
+    {"exit-code", no_argument, NULL, OPTION_EXIT_CODE},
+    {"for", required_argument, NULL, OPTION_FOR},
+    {"every", required_argument, NULL, OPTION_EVERY},
+    {"format", required_argument, NULL, OPTION_FORMAT},
+    {"of", required_argument, NULL, OPTION_OF},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -49,6 +95,11 @@ static const struct option main_options[] = {
     {"verbose", no_argument, NULL, 'v'},
     {NULL, 0, NULL, 0},
 };
+
+const char *cli_option_name(size_t i)
+{
+    return i < sizeof(main_options) / sizeof(main_options[0]) ? main_options[i].name : NULL;
+}
 
 /* --option WORD of a few words: its index, or -1. */
 static int main_choose(const char *word, const char *const *choices)
@@ -93,7 +144,7 @@ static struct error *main_take_size(const char *option, const char *value, uint6
 /* The options of heap. */
 static struct error *main_take_heap_option(struct cli_options *options, int option, const char *value)
 {
-    static const char *const by[] = {"type", "module", "size", "generation", NULL};
+    static const char *const by[] = {"type", "module", "size", "generation", "root", NULL};
     static const char *const sorts[] = {"bytes", "count", "refs", "name", NULL};
     struct error *error;
     int64_t number;
@@ -101,6 +152,7 @@ static struct error *main_take_heap_option(struct cli_options *options, int opti
 
     switch (option) {
     case OPTION_BY:
+        options->heap.by_said = true;
         if (!(error = main_choice("by", value, by, &choice)))
             options->heap.by = (enum cli_heap_by)choice;
         return error;
@@ -122,6 +174,16 @@ static struct error *main_take_heap_option(struct cli_options *options, int opti
     }
 }
 
+static struct error *main_take_depth(struct cli_options *options, const char *value)
+{
+    int64_t number;
+
+    if (!main_take_number(value, &number) || number < 1)
+        return error_create(ERROR_USAGE, NULL, "--depth %s is no number of steps", value);
+    options->depth = (size_t)number;
+    return NULL;
+}
+
 /* Those of commands that read the memory of a process. */
 static struct error *main_take_freeze_option(struct cli_options *options, int option, const char *value)
 {
@@ -129,6 +191,36 @@ static struct error *main_take_freeze_option(struct cli_options *options, int op
         return main_take_size("max-memory", value, &options->freeze.max_memory);
     *(option == OPTION_NO_FORK ? &options->freeze.no_fork : &options->freeze.no_pause) = true;
     return NULL;
+}
+
+static bool *main_leaks_flag(struct cli_options *options, int option)
+{
+    return option == OPTION_REFS     ? &options->leaks.refs
+           : option == OPTION_CYCLES ? &options->leaks.cycles
+                                     : &options->leaks.exit_code;
+}
+
+static struct error *main_take_duration(const char *option, const char *value, int64_t *milliseconds)
+{
+    if (cli_parse_duration(value, milliseconds) && *milliseconds > 0)
+        return NULL;
+    return error_create(ERROR_USAGE, "500ms, 10s, 5m", "--%s %s is no duration", option, value);
+}
+
+/* The options of export. */
+static struct error *main_take_export_option(struct cli_options *options, int option, const char *value)
+{
+    static const char *const formats[] = {"heapsnapshot", "jsonl", "dot", NULL};
+    struct error *error;
+    int choice;
+
+    if (option == OPTION_OF) {
+        options->export.of = value;
+        return NULL;
+    }
+    if (!(error = main_choice("format", value, formats, &choice)))
+        options->export.format = (enum cli_format)(choice + CLI_FORMAT_HEAPSNAPSHOT);
+    return error;
 }
 
 static struct error *main_take_thread(struct cli_options *options, const char *value)
@@ -150,6 +242,14 @@ static struct error *main_take_thread(struct cli_options *options, const char *v
                         "--thread %s is no thread", value);
 }
 
+/* Those of stack. */
+static void main_take_stack_option(struct cli_options *options, int option)
+{
+    options->stack.locals |= option == OPTION_LOCALS;
+    options->stack.native |= option == OPTION_NATIVE;
+    options->stack.hold |= option == OPTION_STOP;
+}
+
 static struct error *main_take_option(struct cli_options *options, int option, const char *value, int *seen)
 {
     static const char *const channels[] = {"auto", "passed", "directory", NULL};
@@ -160,7 +260,8 @@ static struct error *main_take_option(struct cli_options *options, int option, c
 
     switch (option) {
     case OPTION_THREAD:
-        *seen |= CLI_TAKES_REQUEST;
+        *seen |= CLI_TAKES_THREAD;
+        options->stack.one = true;
         return main_take_thread(options, value);
     case OPTION_INTERP:
         *seen |= CLI_TAKES_REQUEST;
@@ -191,9 +292,31 @@ static struct error *main_take_option(struct cli_options *options, int option, c
     case OPTION_SORT:
     case OPTION_MIN:
     case OPTION_MATCH:
-    case 'n':
         *seen |= CLI_TAKES_HEAP;
         return main_take_heap_option(options, option, value);
+    case 'n':
+        *seen |= CLI_TAKES_ROWS;
+        return main_take_heap_option(options, option, value);
+    case OPTION_REFS:
+    case OPTION_CYCLES:
+    case OPTION_EXIT_CODE:
+        *seen |= CLI_TAKES_LEAKS;
+        *main_leaks_flag(options, option) = true;
+        return NULL;
+    case OPTION_FOR:
+        *seen |= CLI_TAKES_FOR;
+        return main_take_duration("for", value, &options->period.for_ms);
+    case OPTION_EVERY:
+        *seen |= CLI_TAKES_EVERY;
+        return main_take_duration("every", value, &options->period.every_ms);
+    case OPTION_IN:
+    case OPTION_OUT:
+        *seen |= CLI_TAKES_SIDES;
+        *(option == OPTION_IN ? &options->sides.in : &options->sides.out) = true;
+        return NULL;
+    case OPTION_DEPTH:
+        *seen |= CLI_TAKES_DEPTH;
+        return main_take_depth(options, value);
     case OPTION_MAX_MEMORY:
     case OPTION_NO_PAUSE:
     case OPTION_NO_FORK:
@@ -211,6 +334,20 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         *seen |= CLI_TAKES_VALUES;
         options->values = true;
         return NULL;
+    case OPTION_TRIM:
+        *seen |= CLI_TAKES_TRIM;
+        options->trim = true;
+        return NULL;
+    case OPTION_LOCALS:
+    case OPTION_NATIVE:
+    case OPTION_STOP:
+        *seen |= CLI_TAKES_STACK;
+        main_take_stack_option(options, option);
+        return NULL;
+    case OPTION_FORMAT:
+    case OPTION_OF:
+        *seen |= CLI_TAKES_EXPORT;
+        return main_take_export_option(options, option, value);
     case OPTION_COLOR:
         if (!(error = main_choice("color", value, colors, &choice)))
             options->color = (enum cli_color)choice;
@@ -324,19 +461,9 @@ static struct error *main_find_command(struct cli_options *options)
 /* The options of a group, as one that doesn't take them says it. */
 static const char *main_group_name(int group)
 {
-    static const struct {
-        int group;
-        const char *name;
-    } groups[] = {
-        {CLI_TAKES_HEAP, "--by, --sort, --min, --match, -n"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
-        {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--thread, --interp, --channel"},
-        {CLI_TAKES_CORE, "--exe, --root"},
-        {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
-    };
-
-    for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
-        if (group & groups[i].group)
-            return groups[i].name;
+    for (const struct cli_group *each = cli_groups; each->takes; each++) {
+        if (group & each->takes)
+            return each->names;
     }
     return "";
 }
@@ -438,7 +565,7 @@ static void main_json_end(struct json *json, const struct error *error)
 static struct error *main_open_output(const struct cli_options *options)
 {
     cli_output = stdout;
-    if (!options->output_path || (options->command->takes & CLI_TAKES_VALUES && !options->help))
+    if (!options->output_path || (options->command->takes & CLI_MAKES_FILE && !options->help))
         return NULL;
     FILE *file = fopen(options->output_path, "we");
     if (!file)
@@ -468,7 +595,7 @@ int main(int argc, char **argv)
 {
     struct cli_options options = {.timeout_ms = MAIN_TIMEOUT_MS};
     struct json json;
-    int status = 0;
+    int status;
 
     setlocale(LC_ALL, "");
     cli_signals_init();
@@ -483,6 +610,7 @@ int main(int argc, char **argv)
         error = main_run(&options, &json);
     if (envelope)
         main_json_end(&json, error);
+    status = cli_finding ? MAIN_FOUND : 0;
     if (error) {
         status = error_exit_status(error_code(error));
         if (!main_script_spoke(&options, error) && !options.json)

@@ -573,7 +573,7 @@ const struct cli_command cli_command_stats = {
         "counting itself adds is taken off. The 30 largest types; all with -v or --json.",
     .example = "safepoint stats 4711",
     .runs_code = true,
-    .takes = CLI_TAKES_REQUEST | CLI_TAKES_WAIT,
+    .takes = CLI_TAKES_REQUEST | CLI_TAKES_THREAD | CLI_TAKES_WAIT,
     .words_min = 1,
     .words_max = 1,
     .run = stats_run,

@@ -78,6 +78,13 @@ static uint64_t arm_stack_pointer(const struct arch_state *state)
     return state->registers[ARM_SP];
 }
 
+/* "DWARF for the Arm 64-bit Architecture": x0 to x30, then sp. */
+static size_t arm_number_registers(const struct arch_state *state, uint64_t *registers)
+{
+    memcpy(registers, state->registers, (ARM_SP + 1) * sizeof(*registers));
+    return ARM_SP + 1;
+}
+
 static uint64_t arm_instruction_pointer(const struct arch_state *state)
 {
     return state->registers[ARM_PC];
@@ -185,6 +192,8 @@ const struct arch arch_native = {
     .stack_pointer = arm_stack_pointer,
     .instruction_pointer = arm_instruction_pointer,
     .thread_pointer = arm_thread_pointer,
+    .number_registers = arm_number_registers,
+    .dwarf_stack_pointer = ARM_SP,
     .follows_call = arm_follows_call,
     .blocked = arm_blocked,
     .frame_skew = 0,

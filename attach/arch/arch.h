@@ -96,6 +96,9 @@ struct arch {
     uint64_t (*stack_pointer)(const struct arch_state *state);
     uint64_t (*instruction_pointer)(const struct arch_state *state);
     uint64_t (*thread_pointer)(const struct arch_state *state); /* pthread_self(), 0 unknown */
+    /* The registers by DWARF's numbers of them, from 0 on; how many. At most 40. */
+    size_t (*number_registers)(const struct arch_state *state, uint64_t *registers);
+    unsigned dwarf_stack_pointer; /* the number of the stack pointer among them */
 
     /* Do these 8 bytes of code end in a call, so that a return address follows? */
     bool (*follows_call)(const unsigned char before[8]);

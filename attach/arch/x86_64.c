@@ -115,6 +115,17 @@ static uint64_t x86_thread_pointer(const struct arch_state *state)
     return x86_registers(state)->fs_base;
 }
 
+/* System V ABI, AMD64: figure 3.36, "DWARF Register Number Mapping". */
+static size_t x86_number_registers(const struct arch_state *state, uint64_t *registers)
+{
+    const struct user_regs_struct *r = x86_registers(state);
+    const uint64_t ordered[] = {r->rax, r->rdx, r->rcx, r->rbx, r->rsi, r->rdi, r->rbp, r->rsp, r->r8,
+                                r->r9,  r->r10, r->r11, r->r12, r->r13, r->r14, r->r15, r->rip};
+
+    memcpy(registers, ordered, sizeof(ordered));
+    return sizeof(ordered) / sizeof(ordered[0]);
+}
+
 /* call rel32, or call through a register or memory (ff /2) of 2 to 7 bytes. */
 static bool x86_follows_call(const unsigned char before[8])
 {
@@ -344,6 +355,8 @@ const struct arch arch_native = {
     .stack_pointer = x86_stack_pointer,
     .instruction_pointer = x86_instruction_pointer,
     .thread_pointer = x86_thread_pointer,
+    .number_registers = x86_number_registers,
+    .dwarf_stack_pointer = 7,
     .follows_call = x86_follows_call,
     .blocked = x86_blocked,
     .frame_skew = 8,

@@ -17,6 +17,7 @@
 
 #include "runtime/objects.h"
 #include "runtime/runtime.h"
+#include "runtime/stack.h"
 
 #define BASE        0x10000u
 #define SIZE        0x60000u
@@ -33,6 +34,8 @@
 #define STR_TYPE    (BASE + 0x43100u)
 #define BYTES_TYPE  (BASE + 0x43200u)
 #define TEXTS       (BASE + 0x43300u)
+#define OUTER       (BASE + 0x44000u)
+#define OTHER       (BASE + 0x44100u)
 
 static unsigned char *bytes;
 static struct memory_fake fake;
@@ -216,7 +219,7 @@ static void test_frame(void **state)
 
 static void test_torn_frame(void **state)
 {
-    static const char *const words[] = {"its memory is gone", "its code object", "no str", "no bytes"};
+    static const char *const words[] = {"its memory is gone", "no code object", "no str", "no bytes"};
     const uint64_t places[] = {FRAME + runtime.layout.interpreter_frame.instr_ptr, CODE + runtime.layout.object.ob_type,
                                NAME + runtime.layout.object.ob_type, TABLE + runtime.layout.object.ob_type};
     struct thread_state thread = {.address = address_of(FIRST)};
@@ -256,6 +259,106 @@ static void test_endless_shims(void **state)
     assert_non_null(error);
     assert_non_null(strstr(error_message(error), "doesn't end"));
     error_destroy(error);
+}
+
+/* ---------------------------------------------------------------- whole stacks */
+
+static unsigned reads, changes;
+
+/* With each of the first `changes` reads the thread has returned from one function and called another. */
+static struct error *read_running(const struct memory *memory, struct address from, void *to, size_t size)
+{
+    (void)memory;
+    if (reads++ < changes)
+        put_u64(CFRAME + runtime.layout.cframe.current_frame, reads % 2 ? OTHER : FRAME);
+    return memory_read(&fake.memory, from, to, size);
+}
+
+static const struct memory_ops running_ops = {read_running, NULL};
+
+/* FRAME and OTHER were both called by OUTER. */
+static void put_chain(void)
+{
+    const uint64_t frames[] = {OUTER, OTHER};
+
+    for (size_t i = 0; i < 2; i++) {
+        put_u64(frames[i] + runtime.layout.interpreter_frame.executable, CODE);
+        put_u64(frames[i] + runtime.layout.interpreter_frame.instr_ptr, CODE + runtime.layout.code.co_code_adaptive);
+    }
+    put_u64(FRAME + runtime.layout.interpreter_frame.previous, OUTER);
+    put_u64(OTHER + runtime.layout.interpreter_frame.previous, OUTER);
+}
+
+/* A thread that isn't seen to have stayed. */
+static struct stack read_stack(struct stacks *stacks, unsigned change_count)
+{
+    struct thread_state thread = {.address = address_of(FIRST)};
+    struct activity activity = {.pid = getpid(), .tid = getpid()}, *seen = &activity;
+
+    reads = 0;
+    changes = change_count;
+    process.memory.ops = &running_ops;
+    put_chain();
+    stacks_init(stacks, &runtime);
+    assert_null(stacks_read(stacks, &thread, &seen, 1));
+    assert_null(stacks->items[0].error);
+    return stacks->items[0];
+}
+
+static void test_stack(void **state)
+{
+    struct stacks stacks;
+    struct stack stack = read_stack(&stacks, 0);
+
+    (void)state;
+    assert_int_equal(stack.count, 2);
+    assert_false(stack.changing || stack.steady || stack.cut);
+    assert_int_equal(stack.frames[0].at.value, FRAME);
+    assert_int_equal(stack.frames[1].at.value, OUTER);
+    assert_int_equal(stack.frames[0].line, 42);
+    stacks_deinit(&stacks);
+}
+
+/* One that never holds still: what all looks had, and no more. */
+static void test_changing_stack(void **state)
+{
+    struct stacks stacks;
+    struct stack stack = read_stack(&stacks, UINT32_MAX);
+
+    (void)state;
+    assert_true(stack.changing);
+    assert_int_equal(stack.count, 1);
+    assert_int_equal(stack.frames[0].at.value, OUTER);
+    stacks_deinit(&stacks);
+}
+
+static void test_settling_stack(void **state)
+{
+    struct stacks stacks;
+    struct stack stack = read_stack(&stacks, 40);
+
+    (void)state;
+    assert_false(stack.changing);
+    assert_int_equal(stack.count, 2);
+    assert_int_equal(stack.frames[1].at.value, OUTER);
+    stacks_deinit(&stacks);
+}
+
+/* A chain that is a ring is no chain. */
+static void test_ring_of_frames(void **state)
+{
+    struct stacks stacks;
+    struct thread_state thread = {.address = address_of(FIRST)};
+
+    (void)state;
+    put_chain();
+    put_u64(OUTER + runtime.layout.interpreter_frame.previous, FRAME);
+    stacks_init(&stacks, &runtime);
+    assert_null(stacks_read(&stacks, &thread, NULL, 1));
+    assert_non_null(stacks.items[0].error);
+    assert_non_null(strstr(error_message(stacks.items[0].error), "leads back to itself"));
+    assert_int_equal(stacks.items[0].count, 0);
+    stacks_deinit(&stacks);
 }
 
 static void test_strings(void **state)
@@ -312,6 +415,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_threads),    TEST(test_native_id),     TEST(test_cycles),  TEST(test_wrong_links),   TEST(test_frame),
         TEST(test_torn_frame), TEST(test_endless_shims), TEST(test_strings), TEST(test_hostile_words),
+        TEST(test_stack),      TEST(test_changing_stack), TEST(test_settling_stack), TEST(test_ring_of_frames),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
