@@ -65,6 +65,9 @@ struct cli_options {
         bool in, out;        /* one alone; neither: both */
     } sides;                 /* of refs */
     size_t depth;            /* --depth; 0: not said */
+    struct {
+        bool group, all;
+    } tasks;
     bool values;             /* what strings and numbers hold: --values */
     struct {
         bool locals, native, hold; /* hold: --stop */
@@ -90,13 +93,15 @@ enum {
     CLI_TAKES_ROWS = 1 << 7,    /* -n */
     CLI_TAKES_SIDES = 1 << 8,   /* --in --out */
     CLI_TAKES_DEPTH = 1 << 9,   /* --depth */
-    CLI_TAKES_STACK = 1 << 10,  /* --locals --native --stop */
+    CLI_TAKES_STACK = 1 << 10,  /* --locals --native */
     CLI_TAKES_THREAD = 1 << 11, /* --thread main|any|TID alone: what is shown */
     CLI_MAKES_FILE = 1 << 12,   /* -o is a file of its own, not of the answer */
     CLI_TAKES_LEAKS = 1 << 13, /* --refs --cycles --exit-code */
     CLI_TAKES_FOR = 1 << 14, /* --for */
     CLI_TAKES_EVERY = 1 << 15, /* --every */
     CLI_TAKES_EXPORT = 1 << 16, /* --format --of */
+    CLI_TAKES_TASKS = 1 << 17, /* --group --all */
+    CLI_TAKES_STOP = 1 << 18, /* --stop */
     CLI_TAKES_CORE = 1 << 25, /* --exe --root, and a core file for a target; CLI_TAKES_FREEZE has them too */
 };
 
@@ -121,11 +126,13 @@ extern const struct cli_group cli_groups[];
 
 extern const struct cli_command cli_command_ps, cli_command_info, cli_command_doctor, cli_command_exec, cli_command_stats;
 extern const struct cli_command cli_command_stack, cli_command_gc, cli_command_heap, cli_command_why, cli_command_refs, cli_command_retained;
-extern const struct cli_command cli_command_leaks, cli_command_diff, cli_command_grow, cli_command_export, cli_command_mem, cli_command_snapshot, cli_command_console, cli_command_help;
+extern const struct cli_command cli_command_leaks, cli_command_diff, cli_command_grow, cli_command_export, cli_command_tasks, cli_command_locks, cli_command_mem, cli_command_snapshot, cli_command_console, cli_command_help;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];
 const struct cli_command *cli_find_command(const char *name);
+/* Its `takes`, with what others bring with them. */
+int cli_takes(const struct cli_command *command);
 
 /* ----------------------------------------------------------------- output.c */
 

@@ -12,6 +12,8 @@ const struct cli_command *const cli_commands[] = {
     &cli_command_exec,
     &cli_command_stats,
     &cli_command_stack,
+    &cli_command_tasks,
+    &cli_command_locks,
     &cli_command_gc,
     &cli_command_heap,
     &cli_command_why,
@@ -69,9 +71,10 @@ const struct cli_group cli_groups[] = {
      "  --in, --out           only who refers to it; only to what it refers\n"},
     {CLI_TAKES_DEPTH, "--depth",
      "  --depth NUMBER        so many levels\n"},
-    {CLI_TAKES_STACK, "--locals, --native, --stop",
+    {CLI_TAKES_STACK, "--locals, --native",
      "  --locals              the variables of each frame\n"
-     "  --native              the frames of C among those of Python; each thread is stopped for an instant\n"
+     "  --native              the frames of C among those of Python; each thread is stopped for an instant\n"},
+    {CLI_TAKES_STOP, "--stop",
      "  --stop                stop the whole process while it is read: an exact picture\n"},
     {CLI_TAKES_THREAD, "--thread",
      "  --thread main|TID     this one alone\n"},
@@ -87,6 +90,9 @@ const struct cli_group cli_groups[] = {
      "                        for Chrome's DevTools and memlab; a line of JSON for each object and reference; a part\n"
      "                        of it for Graphviz\n"
      "  --of ADDRESS|TYPE     of dot: around which objects; --depth NUMBER: so many steps from there (default 2)\n"},
+    {CLI_TAKES_TASKS, "--group, --all",
+     "  --group               count tasks that do the same at the same place\n"
+     "  --all                 list finished tasks that somebody keeps, too\n"},
     {CLI_TAKES_TRIM, "--trim",
      "  --trim                have it give back what its malloc keeps free: malloc_trim(0) runs in it\n"},
     {CLI_MAKES_FILE, "-o",
@@ -125,7 +131,7 @@ static void help_print_options(const struct cli_command *command)
 {
     fprintf(cli_output, "\nOptions:\n");
     for (const struct cli_group *group = cli_groups; group->takes; group++) {
-        if (command->takes & group->takes)
+        if (cli_takes(command) & group->takes)
             fputs(group->help, cli_output);
     }
 }

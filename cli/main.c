@@ -50,6 +50,8 @@ enum {
     OPTION_EVERY,
     OPTION_FORMAT,
     OPTION_OF,
+    OPTION_GROUP,
+    OPTION_ALL,
 };
 
 enum { OPTION_EXE = 500, OPTION_ROOT, OPTION_DEBUGINFOD };
@@ -86,6 +88,8 @@ static const struct option main_options[] = {
     {"every", required_argument, NULL, OPTION_EVERY},
     {"format", required_argument, NULL, OPTION_FORMAT},
     {"of", required_argument, NULL, OPTION_OF},
+    {"group", no_argument, NULL, OPTION_GROUP},
+    {"all", no_argument, NULL, OPTION_ALL},
     {"json", no_argument, NULL, OPTION_JSON},
     {"color", required_argument, NULL, OPTION_COLOR},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -338,10 +342,15 @@ static struct error *main_take_option(struct cli_options *options, int option, c
         *seen |= CLI_TAKES_TRIM;
         options->trim = true;
         return NULL;
+    case OPTION_GROUP:
+    case OPTION_ALL:
+        *seen |= CLI_TAKES_TASKS;
+        *(option == OPTION_GROUP ? &options->tasks.group : &options->tasks.all) = true;
+        return NULL;
     case OPTION_LOCALS:
     case OPTION_NATIVE:
     case OPTION_STOP:
-        *seen |= CLI_TAKES_STACK;
+        *seen |= option == OPTION_STOP ? CLI_TAKES_STOP : CLI_TAKES_STACK;
         main_take_stack_option(options, option);
         return NULL;
     case OPTION_FORMAT:
@@ -468,7 +477,7 @@ static const char *main_group_name(int group)
     return "";
 }
 
-static int main_takes(const struct cli_command *command)
+int cli_takes(const struct cli_command *command)
 {
     return command->takes | (command->takes & CLI_TAKES_FREEZE ? CLI_TAKES_CORE : 0);
 }
@@ -476,7 +485,7 @@ static int main_takes(const struct cli_command *command)
 /* What is for a core only, and what can't be asked of one. */
 static struct error *main_check_core(const struct cli_options *options, int seen)
 {
-    bool takes = main_takes(options->command) & CLI_TAKES_CORE, core = options->count && core_is_core(options->words[0]);
+    bool takes = cli_takes(options->command) & CLI_TAKES_CORE, core = options->count && core_is_core(options->words[0]);
 
     if (core && !takes && options->command != &cli_command_help)
         return error_create(ERROR_USAGE, "a core answers: info, and all that is asked of the heap",
@@ -494,9 +503,9 @@ static struct error *main_check_words(const struct cli_options *options, int see
 
     if (options->help)
         return NULL;
-    if (seen & ~main_takes(command))
+    if (seen & ~cli_takes(command))
         error = error_create(ERROR_USAGE, NULL, "%s doesn't take %s", command->name,
-                             main_group_name(seen & ~main_takes(command)));
+                             main_group_name(seen & ~cli_takes(command)));
     else if (options->script_count && !(command->takes & CLI_TAKES_CODE))
         error = error_create(ERROR_USAGE, NULL, "%s takes nothing behind --", command->name);
     else if (options->count < command->words_min)
