@@ -102,7 +102,7 @@ enum {
     CLI_TAKES_EXPORT = 1 << 16, /* --format --of */
     CLI_TAKES_TASKS = 1 << 17, /* --group --all */
     CLI_TAKES_STOP = 1 << 18, /* --stop */
-    CLI_TAKES_CORE = 1 << 25, /* --exe --root, and a core file for a target; CLI_TAKES_FREEZE has them too */
+    CLI_TAKES_CORE = 1 << 19, /* --exe --root, and a core file for a target; CLI_TAKES_FREEZE has them too */
 };
 
 struct cli_command {

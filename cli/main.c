@@ -479,7 +479,10 @@ static const char *main_group_name(int group)
 
 int cli_takes(const struct cli_command *command)
 {
-    return command->takes | (command->takes & CLI_TAKES_FREEZE ? CLI_TAKES_CORE : 0);
+    /* What trims, or looks again and again, needs the process. */
+    bool live = command->takes & (CLI_TAKES_TRIM | CLI_TAKES_EVERY);
+
+    return command->takes | (command->takes & CLI_TAKES_FREEZE && !live ? CLI_TAKES_CORE : 0);
 }
 
 /* What is for a core only, and what can't be asked of one. */
