@@ -65,6 +65,16 @@ int image_open_regular(const char *path, int flags)
     return open(again, O_RDONLY | O_CLOEXEC);
 }
 
+static int image_open_core_file(struct core *core, const struct map *map)
+{
+    int fd;
+    struct error *error = core_open_file(core, map, &fd);
+
+    error_destroy(error);
+    errno = error ? ENOENT : 0;
+    return fd;
+}
+
 /* The ways to the very file that is mapped, best first. /proc/PID/map_files
  * wants CAP_CHECKPOINT_RESTORE; the others are compared by device and inode
  * (an overlay or btrfs may show another device: then the inode must do). */
@@ -73,6 +83,8 @@ int image_open_file(const struct process *process, const struct map *map)
     char path[PATH_MAX + 64];
     struct stat st;
 
+    if (process->core)
+        return image_open_core_file(process->core, map);
     snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", process->pid, (unsigned long long)map->start.value,
              (unsigned long long)map->end.value);
     int fd = image_open_regular(path, 0);
