@@ -491,7 +491,7 @@ static struct error *main_check_core(const struct cli_options *options, int seen
     bool takes = cli_takes(options->command) & CLI_TAKES_CORE, core = options->count && core_is_core(options->words[0]);
 
     if (core && !takes && options->command != &cli_command_help)
-        return error_create(ERROR_USAGE, "a core answers: info, stack, tasks, gc, and all that is asked of the heap",
+        return error_create(ERROR_USAGE, "a core answers: info, stack, tasks, locks, gc, and all that is asked of the heap",
                             "%s needs a live process, and %s is a core file", options->command->name, options->words[0]);
     if (core && options->stack.hold)
         return error_create(ERROR_USAGE, NULL, "%s is a core file: --stop is for a process", options->words[0]);

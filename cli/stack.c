@@ -109,7 +109,8 @@ static void stack_print_head(const struct thread_row *row)
     fprintf(cli_output, "thread %d", row->activity->tid);
     if (name && *name)
         fprintf(cli_output, " \"%s\"", name);
-    fprintf(cli_output, " (%s)", kernel ? kernel : "?");
+    if (!kernel || *kernel) /* a core has none */
+        fprintf(cli_output, " (%s)", kernel ? kernel : "?");
     if (row->state && row->state->interpreter_id)
         fprintf(cli_output, " interpreter %lld", (long long)row->state->interpreter_id);
     fprintf(cli_output, ": %s", thread_row_describe(row, doing, sizeof(doing)));

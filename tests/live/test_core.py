@@ -2,6 +2,7 @@
 """Core files as targets: the kernel's and gcore's, with their files here, elsewhere or lost; cut short, damaged, of others."""
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 from conftest import PATIENCE, Process, Target, copied, safepoint, until_it_waits
 
 GCORE = shutil.which("gcore")
+LOSSY = {}
 SOUND = (0, 3, 5, 9)  # what a core may come to, whatever is wrong with it
 
 
@@ -42,9 +44,11 @@ def end_with_core(process, directory):
 
 def gcore(pid, directory):
     path = os.path.join(directory, "gcore")
-    subprocess.run([GCORE, "-o", path, str(pid)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=PATIENCE,
-                   stdin=subprocess.DEVNULL)
+    done = subprocess.run([GCORE, "-o", path, str(pid)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=PATIENCE,
+                          stdin=subprocess.DEVNULL)
     os.rename("%s.%d" % (path, pid), path)
+    # gdb can't read past the guard pages in stacks of glibc 2.42 and later, and leaves zeros.
+    LOSSY[path] = any(int(at, 16) < 1 << 47 for at in re.findall(rb"Memory read failed .* at (0x[0-9a-f]+)", done.stderr))
     return path
 
 
@@ -282,3 +286,71 @@ def test_one_of_a_process_that_ran(some_python, directory):
         assert answer.result["at_safe_point"] is False and answer.result["why_not"]
         assert rows(answer.result)["__main__.Known"][0] == 1234
         assert "NOT AT A SAFE POINT" in safepoint("heap", core).expect().errors
+
+
+LOOP = """
+import asyncio, threading
+LOCK = threading.Lock()
+LOCK.acquire()
+async def leaf():
+    await asyncio.sleep(1000)
+async def trunk():
+    await asyncio.create_task(leaf(), name="leaf")
+def run():
+    asyncio.run(trunk())
+def wait(number):
+    LOCK.acquire()
+threading.Thread(target=run, name="loop", daemon=True).start()
+threading.Thread(target=wait, args=(7,), name="waiter", daemon=True).start()
+"""
+# What isn't in a core: what the kernel calls a thread, and since when it is blocked.
+NOT_IN_A_CORE = ("name", "blocked_us", "reading_us", "pause_us", "for_s", "age_s", "left_s", "delay_s")
+
+
+def told(value):
+    """An answer without what a core can't tell."""
+    if isinstance(value, dict):
+        return {key: told(item) for key, item in value.items() if key not in NOT_IN_A_CORE or key == "name" and "awaits" in value}
+    return [told(item) for item in value] if isinstance(value, list) else value
+
+
+QUESTIONS = {"stack": ["stack", "--locals", "--values"], "native": ["stack", "--native"], "gc": ["gc"], "tasks": ["tasks"],
+             "locks": ["locks"]}
+
+
+def ask_all(target, *words):
+    answers = {}
+    for name, question in QUESTIONS.items():
+        answer = safepoint(*question, target, "--json", *words).expect().result
+        answers[name] = told(answer)
+    return answers
+
+
+def test_stacks_tasks_locks_and_the_collector_are_those_of_the_process(python, directory):
+    target = Target(python, "idle")
+    try:
+        prepare(target, directory)
+        target.do(LOOP)
+        for _ in range(2):  # the loop's thread makes no other, and waits
+            for tid in target.threads():
+                until_it_waits(tid)
+        live = ask_all(target.pid)
+        cores = [gcore(target.pid, directory)] if GCORE else []
+        written = end_with_core(target, directory)
+        cores += [written] if written else []
+    finally:
+        target.close()
+    if not cores:
+        pytest.skip("core_pattern is %r, and there is no gcore" % kernel_pattern())
+    assert len(live["tasks"]["tasks"]) == 2 and len(live["stack"]["threads"]) == 3
+    for core in cores:
+        root = ["--root", python.root] if python.root and "gcore" not in core else []
+        if LOSSY.get(core):
+            safepoint("stack", core).expect()
+            continue
+        of_core = ask_all(core, *root)
+        for name in QUESTIONS:
+            assert of_core[name] == live[name], name
+        assert "a core file: --stop" in safepoint("stack", core, "--stop").expect(2).errors
+        text = safepoint("stack", core, *root).expect().text
+        assert '"waiter"' in text and "wait  (<string>" in text
