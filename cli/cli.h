@@ -114,8 +114,16 @@ struct cli_command {
     struct error *(*run)(const struct cli_options *options, struct json *json);
 };
 
-/* The long name of an option by its place; NULL behind the last. */
+/* options.c: the long name of an option by its place, "" of one that has none; NULL behind the last. */
 const char *cli_option_name(size_t i);
+
+/* Fills in what options say; `words` and `count` are what is left. `taken`: the groups (CLI_TAKES_) of those that were given.
+ * ERROR_USAGE. --version prints and exits. */
+struct error *cli_parse_options(struct cli_options *options, int argc, char **argv, int *taken)
+    __attribute__((warn_unused_result));
+
+/* What the options of a group are called. */
+const char *cli_group_names(int group);
 
 /* Options that go together: what they are called, and their help. Ended by a row of nothing. */
 struct cli_group {

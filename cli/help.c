@@ -73,11 +73,11 @@ const struct cli_group cli_groups[] = {
      "  --depth NUMBER        so many levels\n"},
     {CLI_TAKES_STACK, "--locals, --native",
      "  --locals              the variables of each frame\n"
-     "  --native              the frames of C among those of Python; each thread is stopped for an instant\n"},
+     "  --native              the frames of C among those of Python; each thread is stopped for an instant\n"
+     "  --thread main|TID     this one alone\n"},
     {CLI_TAKES_STOP, "--stop",
      "  --stop                stop the whole process while it is read: an exact picture\n"},
-    {CLI_TAKES_THREAD, "--thread",
-     "  --thread main|TID     this one alone\n"},
+    {CLI_TAKES_THREAD, "--thread", ""}, /* it means another thing to each */
     {CLI_TAKES_LEAKS, "--refs, --cycles, --exit-code",
      "  --refs, --cycles      one alone\n"
      "  --exit-code           status 1 on a finding\n"},
@@ -235,7 +235,7 @@ static void help_print_completion(void)
           "        -*) COMPREPLY=($(compgen -W '",
           cli_output);
     for (size_t i = 0; (name = cli_option_name(i)); i++)
-        fprintf(cli_output, "%s--%s", i ? " " : "", name);
+        fprintf(cli_output, "%s%s ", name[0] ? "--" : "", name);
     fputs("' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
