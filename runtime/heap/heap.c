@@ -519,6 +519,15 @@ struct heap_node heap_get_node(const struct heap *heap, uint32_t number)
     };
 }
 
+/* Bits that are set; without an instruction for it, which not every processor has, the compiler's is a call. */
+static inline uint32_t count_bits(uint64_t word)
+{
+    word -= word >> 1 & UINT64_C(0x5555555555555555);
+    word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
+    word = (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (uint32_t)(word * UINT64_C(0x0101010101010101) >> 56);
+}
+
 uint32_t heap_find(const struct heap *heap, uint64_t address)
 {
     uint32_t position = heap_image_position(heap->image, address);
@@ -526,7 +535,7 @@ uint32_t heap_find(const struct heap *heap, uint64_t address)
     if (position == HEAP_NO_POSITION || !heap_has(heap, position))
         return HEAP_NONE;
     uint64_t below = heap->bits[position / 64] & ((UINT64_C(1) << position % 64) - 1);
-    return heap->rank[position / 64] + (uint32_t)__builtin_popcountll(below);
+    return heap->rank[position / 64] + count_bits(below);
 }
 
 /* ----------------------------------------------------------------- edges */
@@ -545,6 +554,30 @@ static void pass_on(struct heap_visitor *visitor, const struct heap_edge *edge, 
     (void)checked;
     if (position != HEAP_NO_POSITION && heap_has(call->heap, position))
         call->fn(call->context, edge);
+}
+
+struct target_call {
+    struct heap *heap;
+    heap_target_fn *fn;
+    void *context;
+};
+
+static void pass_target(struct heap_visitor *visitor, const struct heap_edge *edge, bool checked)
+{
+    struct target_call *call = visitor->context;
+    uint32_t target = heap_find(call->heap, edge->target);
+
+    (void)checked;
+    if (target != HEAP_NONE)
+        call->fn(call->context, target, edge->counted);
+}
+
+void heap_visit_targets(struct heap *heap, uint32_t number, heap_target_fn *fn, void *context)
+{
+    struct target_call call = {heap, fn, context};
+    struct heap_visitor visitor = {pass_target, &call};
+
+    heap_read_object(heap, heap->addresses[number], heap->node_types[number], &visitor);
 }
 
 void heap_visit_edges(struct heap *heap, uint32_t number, heap_edge_fn *fn, void *context)
