@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "runtime/heap/debug_layout.h"
 #include "runtime/heap/internal.h"
 
 static const struct heap_allocator *const allocators[] = {&heap_pymalloc};
@@ -349,16 +350,41 @@ static struct error *enumerate(struct heap *heap)
     return NULL;
 }
 
-static struct error *build(struct heap *heap)
+/* What the table says; what the build's debug information says where there is none, or where the runtime had to be read by
+ * that already. */
+static struct error *find_layout(const struct runtime *runtime, struct heap_layout *layout)
 {
-    struct error *error = heap_layout_find(&heap->runtime->layout, heap->runtime->free_threaded, &heap->layout);
+    struct error *error = NULL, *told;
+
+    if (!runtime->by_debug_info && !(error = heap_layout_find(&runtime->layout, runtime->free_threaded, layout)))
+        return NULL;
+    told = heap_debug_layout_find(runtime, layout);
+    if (!told || !error) {
+        error_destroy(error);
+        return told;
+    }
+    error = error_with_hint(error, "%s", error_hint(told) ? error_hint(told) : error_message(told));
+    error_destroy(told);
+    return error;
+}
+
+/* Does the layout fit? Where types aren't found, nothing is. */
+static struct error *find_types(struct heap *heap)
+{
+    struct error *error = heap_read_interpreters(heap);
 
     if (!error)
-        error = take_memory(heap);
-    if (!error)
-        error = heap_read_interpreters(heap);
-    if (!error)
         error = heap_types_init(heap);
+    heap->misfit = error && error_code(error) == ERROR_UNSUPPORTED;
+    return error;
+}
+
+static struct error *build(struct heap *heap)
+{
+    struct error *error = take_memory(heap);
+
+    if (!error)
+        error = find_types(heap);
     if (!error)
         error = heap_check_lists(heap);
     if (!error)
@@ -371,18 +397,18 @@ static struct error *build(struct heap *heap)
     return error;
 }
 
-struct error *heap_create(struct heap **created, const struct runtime *runtime, const struct memory *memory,
-                          struct heap_image *image, const struct heap_progress *progress)
+/* By a layout, which becomes the heap's; `misfit`: another may do better. */
+static struct error *create_by(struct heap **created, const struct heap *parts, struct heap_layout *layout, bool *misfit)
 {
     struct heap *heap = calloc(1, sizeof(*heap));
 
-    *created = NULL;
-    if (!heap)
+    *misfit = false;
+    if (!heap) {
+        heap_layout_deinit(layout);
         return out_of_memory();
-    heap->runtime = runtime;
-    heap->memory = memory;
-    heap->image = image;
-    heap->progress = progress;
+    }
+    *heap = *parts;
+    heap->layout = *layout;
     struct error *error = build(heap);
     if (heap->stopped) { /* which is what it ended with */
         error_destroy(error);
@@ -391,6 +417,7 @@ struct error *heap_create(struct heap **created, const struct runtime *runtime, 
         return error;
     }
     if (error) {
+        *misfit = heap->misfit;
         heap_destroy(heap);
         return error_context(error, "can't read the heap");
     }
@@ -399,11 +426,41 @@ struct error *heap_create(struct heap **created, const struct runtime *runtime, 
     return NULL;
 }
 
-struct error *heap_check_supported(const struct runtime *runtime)
+/* Again, by the debug information; `error` is that of the table, which it returns where there is none. */
+static struct error *create_again(struct heap **created, const struct heap *parts, struct error *error)
 {
     struct heap_layout layout;
+    bool misfit;
+    struct error *told = heap_debug_layout_find(parts->runtime, &layout);
 
-    return heap_layout_find(&runtime->layout, runtime->free_threaded, &layout);
+    if (!told)
+        told = create_by(created, parts, &layout, &misfit);
+    error_destroy(*created ? error : told);
+    return *created ? NULL : error;
+}
+
+struct error *heap_create(struct heap **created, const struct runtime *runtime, const struct memory *memory,
+                          struct heap_image *image, const struct heap_progress *progress)
+{
+    const struct heap parts = {.runtime = runtime, .memory = memory, .image = image, .progress = progress};
+    struct heap_layout layout;
+    bool misfit;
+    struct error *error = find_layout(runtime, &layout);
+
+    *created = NULL;
+    if (error)
+        return error_context(error, "can't read the heap");
+    error = create_by(created, &parts, &layout, &misfit);
+    return misfit && !runtime->by_debug_info ? create_again(created, &parts, error) : error;
+}
+
+struct error *heap_check_supported(const struct runtime *runtime)
+{
+    struct heap_layout layout = {.own_names = NULL};
+    struct error *error = find_layout(runtime, &layout);
+
+    heap_layout_deinit(&layout);
+    return error;
 }
 
 void heap_use_memory(struct heap *heap, const struct memory *memory)
@@ -416,6 +473,7 @@ void heap_destroy(struct heap *heap)
     if (!heap)
         return;
     heap_types_deinit(heap);
+    heap_layout_deinit(&heap->layout);
     free(heap->interpreters);
     free(heap->bits);
     free(heap->late);
