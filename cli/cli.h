@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "attach/core.h"
 #include "attach/error.h"
 #include "inject/inject.h"
 #include "protocol/json.h"
@@ -72,6 +73,8 @@ struct cli_options {
         bool locals, native, hold; /* hold: --stop */
         bool one;                  /* --thread was said */
     } stack;
+    struct core_options core; /* --exe, --root */
+    bool debuginfod;         /* --debuginfod */
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -99,6 +102,7 @@ enum {
     CLI_TAKES_EXPORT = 1 << 16, /* --format --of */
     CLI_TAKES_TASKS = 1 << 17, /* --group --all */
     CLI_TAKES_STOP = 1 << 18, /* --stop */
+    CLI_TAKES_CORE = 1 << 19, /* --exe --root, and a core file for a target; CLI_TAKES_FREEZE has them too */
 };
 
 struct cli_command {
@@ -109,6 +113,17 @@ struct cli_command {
     /* Prints the answer. The error's exit status becomes the program's. */
     struct error *(*run)(const struct cli_options *options, struct json *json);
 };
+
+/* options.c: the long name of an option by its place, "" of one that has none; NULL behind the last. */
+const char *cli_option_name(size_t i);
+
+/* Fills in what options say; `words` and `count` are what is left. `taken`: the groups (CLI_TAKES_) of those that were given.
+ * ERROR_USAGE. --version prints and exits. */
+struct error *cli_parse_options(struct cli_options *options, int argc, char **argv, int *taken)
+    __attribute__((warn_unused_result));
+
+/* What the options of a group are called. */
+const char *cli_group_names(int group);
 
 /* Options that go together: what they are called, and their help. Ended by a row of nothing. */
 struct cli_group {
@@ -124,6 +139,8 @@ extern const struct cli_command cli_command_leaks, cli_command_diff, cli_command
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];
 const struct cli_command *cli_find_command(const char *name);
+/* Its `takes`, with what others bring with them. */
+int cli_takes(const struct cli_command *command);
 
 /* ----------------------------------------------------------------- output.c */
 

@@ -465,6 +465,34 @@ static void find_loop_thread(struct tasks_read *read, struct task_loop *loop)
     }
 }
 
+/* Is one of the thread's frames asyncio.run() of this loop? For loops of another make, which don't say who runs them. */
+static bool runs_loop(struct tasks_read *read, const struct thread_state *thread, uint64_t loop)
+{
+    struct frame frame;
+    struct python_frame text;
+    bool found = reader_first_frame(&read->reader, thread, &frame);
+
+    for (unsigned i = 0; found && i < READER_DEPTH_MAX; found = reader_next_frame(&read->reader, &frame), i++) {
+        if (!reader_describe_frame(&read->reader, &frame, &text) || !strstr(text.file, "asyncio/runners.py"))
+            continue;
+        uint64_t runner = reader_local(&read->reader, &frame, "self");
+        if (reader_local(&read->reader, &frame, "loop") == loop ||
+            (runner && reader_attribute(&read->reader, runner, "_loop") == loop))
+            return true;
+    }
+    return false;
+}
+
+static void search_loop_thread(struct tasks_read *read, struct task_loop *loop)
+{
+    for (size_t i = 0; i < read->thread_count && !loop->pthread; i++) {
+        if (!runs_loop(read, &read->threads[i], loop->address))
+            continue;
+        loop->pthread = read->threads[i].pthread;
+        loop->tid = read->threads[i].tid;
+    }
+}
+
 static struct error *add_loop(struct tasks_read *read, uint64_t address, int64_t interpreter)
 {
     struct tasks *tasks = read->tasks;
@@ -481,6 +509,8 @@ static struct error *add_loop(struct tasks_read *read, uint64_t address, int64_t
     *loop = (struct task_loop){.address = address, .interpreter = interpreter};
     reader_full_type_name(&read->reader, address, loop->type, sizeof(loop->type));
     find_loop_thread(read, loop);
+    if (!loop->pthread && strncmp(loop->type, "asyncio.", 8) != 0)
+        search_loop_thread(read, loop);
     return NULL;
 }
 

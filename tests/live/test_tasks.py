@@ -14,6 +14,7 @@ READS = 60
 class Loops(Program):
     def __init__(self, python, make="c"):
         super().__init__(python, "tasks", [make])
+        self.make = make
         assert self.hear() == "ready"
 
     def ask(self, question):
@@ -77,6 +78,20 @@ def test_the_same_as_asyncio_says(loops):
     threads = {loop["address"]: loop["thread"] for loop in result["loops"]}
     assert set(threads) == {task["loop"] for task in found.values()} and len(set(threads.values())) == 2
     assert set(threads.values()) <= set(loops.threads()) and loops.pid not in threads.values()
+
+
+def test_the_same_as_ps_says(loops):
+    """The interpreter's own reader of tasks, of those in C (it knows no others)."""
+    if loops.python.minor < (3, 15) or loops.make == "python":
+        pytest.skip("from 3.15 on (3.14's finds none of another thread's loop), of tasks in C")
+    said = loops.ask("ps()")
+    found = {task["address"]: task for task in read(loops)["tasks"]}
+    assert sorted(said) == sorted(found)
+    for address, task in found.items():
+        truth = said[address]
+        assert (task["name"], sorted(task["awaited_by"])) == (truth["name"], truth["awaited_by"])
+        # It stops at what has an __await__() and at generators.
+        assert frames(task)[-len(truth["stack"]):] == truth["stack"], task["name"]
 
 
 def test_who_awaits_whom(loops):

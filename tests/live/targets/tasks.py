@@ -281,6 +281,21 @@ def oracle(name):
     return call(name, lambda: {hex(id(one)): described(one) for known in registries for one in known(LOOPS[name])})
 
 
+def line_of(frame):
+    return frame.lineno if hasattr(frame, "lineno") else frame.location[0]
+
+
+def ps():
+    """{address: stack and awaiters} as the interpreter's own reader (3.14+: python -m asyncio ps) has them."""
+    from _remote_debugging import RemoteUnwinder
+    found = {}
+    for one in (one for thread in RemoteUnwinder(os.getpid(), all_threads=True).get_all_awaited_by() for one in thread.awaited_by):
+        stack = [[frame.funcname, frame.filename, line_of(frame)] for part in one.coroutine_stack for frame in part.call_stack]
+        found[hex(one.task_id)] = {"name": one.task_name, "stack": stack,
+                                   "awaited_by": sorted({hex(part.task_name) for part in one.awaited_by})}
+    return found
+
+
 def main():
     buffered = b""
     os.write(answers, b'"ready"\n')
