@@ -356,6 +356,7 @@ xml.etree.ElementTree zlib zoneinfo
 """
 
 
+@pytest.mark.long
 def test_no_false_alarm(python, tmp_path):
     """Of a heap full of the standard library's types: none lacks a reference, no type's excess grows, nothing is garbage."""
     before = str(tmp_path / "before.sps")
