@@ -229,6 +229,17 @@ struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *s
     return NULL;
 }
 
+uint64_t process_read_mapped(pid_t pid)
+{
+    scoped_free char *text = NULL;
+    size_t length;
+    struct error *gone = process_read_file(pid, "statm", &text, &length);
+    uint64_t pages = gone ? 0 : strtoull(text, NULL, 10);
+
+    error_destroy(gone);
+    return pages;
+}
+
 bool process_blocks_all_signals(uint64_t mask)
 {
     const uint64_t unblockable = 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1);

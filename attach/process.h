@@ -64,6 +64,9 @@ struct process_status {
 struct error *process_read_status(pid_t pid, pid_t tid, struct process_status *status)
     __attribute__((warn_unused_result));
 
+/* How many pages it has mapped; 0 when it is gone. */
+uint64_t process_read_mapped(pid_t pid);
+
 /* Does a signal mask (as blocked_signals) block all that can be, the two that the C library keeps for itself too?
  * Only a chain of ours does that. */
 bool process_blocks_all_signals(uint64_t mask);

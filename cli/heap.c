@@ -132,6 +132,7 @@ static const char *heap_name(const struct heap_view *view, struct heap_answer *a
     case CLI_HEAP_BY_GENERATION:
         return heap_generation_name(number);
     case CLI_HEAP_BY_TYPE:
+    case CLI_HEAP_BY_ROOT: /* not for this command */
         break;
     }
     return heap_view_type_name(view, number);
@@ -285,9 +286,11 @@ static struct error *heap_run(const struct cli_options *options, struct json *js
 {
     struct heap_answer answer = {.count = 0};
     struct heap_view view;
-    struct error *error = heap_view_open(&view, options, json);
+    struct error *error;
 
-    if (error)
+    if (options->heap.by == CLI_HEAP_BY_ROOT)
+        return error_create(ERROR_USAGE, "safepoint retained --by root", "heap --by root: its words are type, module, size, generation");
+    if ((error = heap_view_open(&view, options, json)))
         return error;
     error = heap_ask(&answer, &view, options);
     if (!error && options->json)
@@ -310,7 +313,7 @@ const struct cli_command cli_command_heap = {
                    "refcounts without immortals. The 30 largest rows; all with -v or --json. The process is held\n"
                    "for milliseconds at its safe point, and goes on while its memory of that instant is read. FILE: a snapshot.",
     .example = "safepoint heap 4711 --match 'app.*' --sort count",
-    .takes = CLI_TAKES_HEAP | CLI_TAKES_FREEZE | CLI_TAKES_WAIT,
+    .takes = CLI_TAKES_HEAP | CLI_TAKES_ROWS | CLI_TAKES_FREEZE | CLI_TAKES_WAIT,
     .words_min = 1,
     .words_max = 1,
     .run = heap_run,

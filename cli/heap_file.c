@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "attach/scope.h"
+#include "cli/heap_namespaces.h"
 
 #define FILE_NODES_PER_STEP 65536u
 #define FILE_NAME_MAX 512
@@ -316,7 +317,7 @@ struct file_writing {
     struct heap *heap;
     const struct heap_progress *progress;
     struct heap_file_counts *counts;
-    uint64_t *namespaces; /* a bit a node: a dict whose keys are names */
+    struct heap_namespaces namespaces;
     bool values;
     uint32_t from;
 };
@@ -328,48 +329,6 @@ static struct error *file_step(const struct file_writing *writing, const char *w
     if (done % FILE_NODES_PER_STEP || !progress)
         return NULL;
     return progress->step(progress->context, what, done, heap_count(writing->heap));
-}
-
-static void file_mark(struct file_writing *writing, uint64_t address)
-{
-    uint32_t node = heap_find(writing->heap, address);
-
-    if (node != HEAP_NONE)
-        writing->namespaces[node / 64] |= UINT64_C(1) << node % 64;
-}
-
-static bool file_is_namespace(const struct file_writing *writing, uint32_t node)
-{
-    return writing->namespaces[node / 64] >> node % 64 & 1;
-}
-
-static void file_mark_edge(void *context, const struct heap_edge *edge)
-{
-    static const char *const labels[] = {"__dict__", "__globals__", "f_globals", "f_locals"};
-
-    for (size_t i = 0; edge->kind == HEAP_EDGE_FIELD && i < sizeof(labels) / sizeof(labels[0]); i++) {
-        if (edge->label && !strcmp(edge->label, labels[i]))
-            file_mark(context, edge->target);
-    }
-}
-
-static void file_mark_root(void *context, const struct heap_root *root)
-{
-    if (root->kind == HEAP_ROOT_MODULE || root->kind == HEAP_ROOT_BUILTINS)
-        file_mark(context, root->target);
-}
-
-static struct error *file_find_namespaces(struct file_writing *writing)
-{
-    uint32_t count = heap_count(writing->heap);
-    struct error *error = NULL;
-
-    heap_visit_roots(writing->heap, file_mark_root, writing);
-    for (uint32_t i = 0; i < count && !error; i++) {
-        heap_visit_edges(writing->heap, i, file_mark_edge, writing);
-        error = file_step(writing, "looking for names", i);
-    }
-    return error;
 }
 
 static void file_write_types(struct file_writing *writing)
@@ -421,16 +380,6 @@ static const char *file_name_edge(struct file_writing *writing, const struct hea
     return text;
 }
 
-/* May a dict's key be told? */
-static bool file_may_name(const struct file_writing *writing, const struct heap_edge *edge)
-{
-    char first[8];
-
-    if (edge->kind != HEAP_EDGE_VALUE || writing->values)
-        return true;
-    return file_is_namespace(writing, writing->from) && heap_read_name(writing->heap, edge->name, first, sizeof(first));
-}
-
 static void file_write_edge(void *context, const struct heap_edge *from)
 {
     struct file_writing *writing = context;
@@ -446,7 +395,7 @@ static void file_write_edge(void *context, const struct heap_edge *from)
         uint32_t key = from->name ? heap_find(writing->heap, from->name) : HEAP_NONE;
         edge.number = key == HEAP_NONE ? 0 : (uint64_t)key + 1;
     }
-    if (file_may_name(writing, from))
+    if (writing->values || heap_namespaces_tell(&writing->namespaces, writing->heap, writing->from, from))
         edge.name = file_name_edge(writing, from, text, &id);
     snapshot_put_edge(&writing->writer, &edge, id);
     writing->counts->edges++;
@@ -475,7 +424,8 @@ static void file_write_root(void *context, const struct heap_root *from)
                                  .code = from->code ? heap_find(writing->heap, from->code) : HEAP_NONE,
                                  .holder = from->holder,
                                  .number = from->number,
-                                 .name = from->label};
+                                 .name = from->label,
+                                 .counted = from->counted};
 
     if (!root.name && from->name && heap_read_name(writing->heap, from->name, text, sizeof(text)))
         root.name = text;
@@ -505,7 +455,7 @@ static struct error *file_write_values(struct file_writing *writing)
 
 static struct error *file_write_all(struct file_writing *writing, const struct heap_origin *origin)
 {
-    struct error *error = file_find_namespaces(writing);
+    struct error *error = heap_namespaces_find(&writing->namespaces, writing->heap, writing->progress);
 
     if (error)
         return error;
@@ -525,17 +475,14 @@ static struct error *file_write_all(struct file_writing *writing, const struct h
 struct error *heap_file_write(FILE *stream, struct heap *heap, const struct heap_origin *origin,
                               const struct heap_progress *progress, struct heap_file_counts *counts)
 {
-    scoped_free uint64_t *namespaces = calloc(heap_count(heap) / 64 + 1, sizeof(*namespaces));
-    struct file_writing writing = {
-        .heap = heap, .progress = progress, .counts = counts, .namespaces = namespaces, .values = origin->values};
+    struct file_writing writing = {.heap = heap, .progress = progress, .counts = counts, .values = origin->values};
 
     *counts = (struct heap_file_counts){0};
-    if (!namespaces)
-        return error_create(ERROR_SYSTEM, NULL, "out of memory for the snapshot");
     heap_read_generations(heap);
     snapshot_writer_init(&writing.writer, stream);
     struct error *error = file_write_all(&writing, origin);
     counts->file_bytes = writing.writer.container.written;
     snapshot_writer_deinit(&writing.writer);
+    heap_namespaces_deinit(&writing.namespaces);
     return error;
 }

@@ -44,6 +44,7 @@ static struct error *graph_fill_root(void *context, const struct snapshot_root *
         .holder = root->holder,
         .number = root->number,
         .name = name,
+        .counted = root->counted,
     };
 
     if (root->name && !name)

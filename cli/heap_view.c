@@ -84,7 +84,7 @@ static struct error *view_read(struct heap_view *view, const struct heap_progres
         heap_image_read(&view->image, view->freeze.way == FREEZE_COPY ? &once : memory, progress);
     double copied = view_now();
 
-    if (!error)
+    if (!error && !view->no_objects)
         error = heap_create(&view->heap, &view->session.runtime, memory, &view->image, progress);
     view->copied_s = copied - start;
     view->read_s = view_now() - copied;
@@ -151,14 +151,18 @@ static struct error *view_open_heap(struct heap_view *view, const struct cli_opt
     const struct runtime *runtime = &view->session.runtime;
     struct error *error = heap_check_supported(runtime);
 
-    if (error)
+    if (error && (!view->hooks || !view->hooks->memory_alone))
         return error;
+    view->no_objects = error;
     if (!runtime->initialized || runtime->finalizing)
         return error_create(ERROR_BUSY, NULL, "process %d is starting or ending", view->session.process.pid);
     if ((error = session_freeze(&view->session, options, &view->freeze)))
         return error;
     view->frozen = true;
-    error = view_find_objects(view, options);
+    if (view->hooks && view->hooks->frozen)
+        error = view->hooks->frozen(view, view->hooks->context);
+    if (!error)
+        error = view_find_objects(view, options);
     view_thaw(view, options);
     return error;
 }
@@ -191,7 +195,7 @@ static void view_describe_process(struct heap_view *view)
 static void view_describe_freeze(struct heap_view *view)
 {
     struct heap_origin *origin = &view->origin;
-    const struct heap_report *report = heap_get_report(view->heap);
+    const struct heap_report none = {.allocator = ""}, *report = view->heap ? heap_get_report(view->heap) : &none;
 
     view_copy(origin->method, sizeof(origin->method), freeze_way_name(view->freeze.way));
     origin->at_safe_point = view->freeze.at_safe_point;
@@ -200,7 +204,7 @@ static void view_describe_freeze(struct heap_view *view)
     view_copy(origin->allocator, sizeof(origin->allocator), report->allocator);
     origin->pause_us = (double)view->freeze.pause_ns / 1e3;
     origin->read_bytes = view->image.size;
-    origin->missing_bytes = report->missing_bytes;
+    origin->missing_bytes = view->image.missing;
     origin->torn_pools = report->torn_pools;
     origin->broken_lists = report->broken_lists;
     origin->cut = report->cut;
@@ -260,11 +264,12 @@ static struct error *view_open_process(struct heap_view *view, const struct cli_
     return error;
 }
 
-struct error *heap_view_open(struct heap_view *view, const struct cli_options *options, struct json *json)
+struct error *heap_view_open_with(struct heap_view *view, const struct cli_options *options, struct json *json,
+                                  const struct heap_view_hooks *hooks)
 {
     struct error *error;
 
-    *view = (struct heap_view){.live = false};
+    *view = (struct heap_view){.hooks = hooks};
     if (heap_view_is_file(options))
         error = view_open_file(view, options, json);
     else
@@ -274,9 +279,15 @@ struct error *heap_view_open(struct heap_view *view, const struct cli_options *o
     return error;
 }
 
+struct error *heap_view_open(struct heap_view *view, const struct cli_options *options, struct json *json)
+{
+    return heap_view_open_with(view, options, json, NULL);
+}
+
 void heap_view_close(struct heap_view *view)
 {
     view_forget(view);
+    error_destroy(view->no_objects);
     heap_file_deinit(&view->file);
     if (view->live)
         session_close(&view->session);

@@ -7,6 +7,16 @@
 #include "cli/session.h"
 #include "runtime/heap/heap.h"
 
+struct heap_view;
+
+/* What a command wants besides the objects. */
+struct heap_view_hooks {
+    /* Called while the process is frozen (view->freeze), before its memory is copied. NULL: nothing. */
+    struct error *(*frozen)(struct heap_view *view, void *context);
+    void *context;
+    bool memory_alone; /* is of use too where the objects can't be found: view->heap is NULL, view->no_objects says why */
+};
+
 struct heap_view {
     struct heap_origin origin; /* whose it is, how it was had */
 
@@ -17,6 +27,8 @@ struct heap_view {
     struct heap_image image;
     struct heap *heap; /* NULL: of a file */
     double copied_s, read_s;
+    const struct heap_view_hooks *hooks; /* NULL: none */
+    struct error *no_objects;
 
     struct heap_file file;
 };
@@ -30,6 +42,9 @@ bool heap_view_is_file(const struct cli_options *options);
 struct error *heap_view_open(struct heap_view *view, const struct cli_options *options, struct json *json)
     __attribute__((warn_unused_result));
 void heap_view_close(struct heap_view *view);
+/* The same, with hooks, which must outlive the view. */
+struct error *heap_view_open_with(struct heap_view *view, const struct cli_options *options, struct json *json,
+                                  const struct heap_view_hooks *hooks) __attribute__((warn_unused_result));
 
 /* The nodes, and of each type its names. A process's generations are to be asked for (heap_read_generations()). */
 uint32_t heap_view_count(const struct heap_view *view);

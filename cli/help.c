@@ -6,8 +6,28 @@
 #define HELP_VERSION "0.1"
 
 const struct cli_command *const cli_commands[] = {
-    &cli_command_ps,    &cli_command_info, &cli_command_doctor,  &cli_command_exec, &cli_command_stats,
-    &cli_command_stack, &cli_command_gc, &cli_command_heap, &cli_command_snapshot, &cli_command_console, &cli_command_help, NULL,
+    &cli_command_ps,
+    &cli_command_info,
+    &cli_command_doctor,
+    &cli_command_exec,
+    &cli_command_stats,
+    &cli_command_stack,
+    &cli_command_tasks,
+    &cli_command_locks,
+    &cli_command_gc,
+    &cli_command_heap,
+    &cli_command_why,
+    &cli_command_refs,
+    &cli_command_retained,
+    &cli_command_leaks,
+    &cli_command_mem,
+    &cli_command_snapshot,
+    &cli_command_diff,
+    &cli_command_grow,
+    &cli_command_export,
+    &cli_command_console,
+    &cli_command_help,
+    NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name)
@@ -27,49 +47,76 @@ static const char help_common_options[] =
     "  -v, --verbose\n"
     "  --help, --version\n";
 
-static const char help_code_options[] =
-    "  -c CODE               run this text\n"
-    "  -e EXPR               show the value of this expression\n"
-    "  -- ARGS               sys.argv[1:]\n";
-
-static const char help_request_options[] =
-    "  --thread main|any|new|TID\n"
-    "                        the thread that runs it (default main): any: the first that can; new: a fresh\n"
-    "                        one, for scripts that take locks\n"
-    "  --interp ID           the interpreter that it runs in (default 0, the main one)\n"
-    "  --channel auto|passed|directory\n"
-    "                        how the answer comes: a socket passed, or one in a private directory\n";
-
-static const char help_wait_options[] =
-    "  --timeout DURATION    500ms, 10s, 5m (default 10s): how long a safe point, and an answer, is waited for\n"
-    "  --no-wake             wait for a blocked thread rather than wake it (--wake never)\n"
-    "  --wake auto|force     force: calls of other libraries too; one with a time-out then ends early\n";
-
-static const char help_freeze_options[] =
-    "  --no-fork             no copy-on-write child: the memory is copied while the process is stopped\n"
-    "  --no-pause            read the process as it runs\n"
-    "  --max-memory SIZE     take no more than this; what is left out makes the answer partial\n";
-
-static const char help_file_options[] = "  -o, --output FILE     the file that it makes (it must be said)\n";
-
-static const char help_values_options[] = "  --values              what strings and numbers hold, too; not only their sizes\n";
-
-static const char help_stack_options[] =
-    "  --locals              the variables of each frame\n"
-    "  --native              the frames of C among those of Python; each thread is stopped for an instant\n"
-    "  --stop                stop the whole process while it is read: an exact picture\n"
-    "  --thread main|TID     this one alone\n";
-
-static const char help_heap_options[] =
-    "  --by type|module|size|generation\n"
-    "  --sort bytes|count|refs|name\n"
-    "  --min SIZE            only rows of at least so many bytes (64K, 10M)\n"
-    "  --match PATTERN       only rows whose name fits, as 'app.*'\n"
-    "  -n NUMBER             so many rows\n";
+const struct cli_group cli_groups[] = {
+    {CLI_TAKES_CODE, "-c and -e",
+     "  -c CODE               run this text\n"
+     "  -e EXPR               show the value of this expression\n"
+     "  -- ARGS               sys.argv[1:]\n"},
+    {CLI_TAKES_REQUEST, "--interp, --channel",
+     "  --thread main|any|new|TID\n"
+     "                        the thread that runs it (default main): any: the first that can; new: a fresh\n"
+     "                        one, for scripts that take locks\n"
+     "  --interp ID           the interpreter that it runs in (default 0, the main one)\n"
+     "  --channel auto|passed|directory\n"
+     "                        how the answer comes: a socket passed, or one in a private directory\n"},
+    {CLI_TAKES_HEAP, "--by, --sort, --min, --match",
+     "  --by type|module|size|generation\n"
+     "  --sort bytes|count|refs|name\n"
+     "  --min SIZE            only rows of at least so many bytes (64K, 10M)\n"
+     "  --match PATTERN       only rows whose name fits, as 'app.*'\n"},
+    {CLI_TAKES_ROWS, "-n",
+     "  -n NUMBER             so many rows\n"},
+    {CLI_TAKES_SIDES, "--in, --out",
+     "  --in, --out           only who refers to it; only to what it refers\n"},
+    {CLI_TAKES_DEPTH, "--depth",
+     "  --depth NUMBER        so many levels\n"},
+    {CLI_TAKES_STACK, "--locals, --native",
+     "  --locals              the variables of each frame\n"
+     "  --native              the frames of C among those of Python; each thread is stopped for an instant\n"
+     "  --thread main|TID     this one alone\n"},
+    {CLI_TAKES_STOP, "--stop",
+     "  --stop                stop the whole process while it is read: an exact picture\n"},
+    {CLI_TAKES_THREAD, "--thread", ""}, /* it means another thing to each */
+    {CLI_TAKES_LEAKS, "--refs, --cycles, --exit-code",
+     "  --refs, --cycles      one alone\n"
+     "  --exit-code           status 1 on a finding\n"},
+    {CLI_TAKES_FOR, "--for",
+     "  --for DURATION        look again after so long\n"},
+    {CLI_TAKES_EVERY, "--every",
+     "  --every DURATION      and look between\n"},
+    {CLI_TAKES_EXPORT, "--format, --of",
+     "  --format heapsnapshot|jsonl|dot\n"
+     "                        for Chrome's DevTools and memlab; a line of JSON for each object and reference; a part\n"
+     "                        of it for Graphviz\n"
+     "  --of ADDRESS|TYPE     of dot: around which objects; --depth NUMBER: so many steps from there (default 2)\n"},
+    {CLI_TAKES_TASKS, "--group, --all",
+     "  --group               count tasks that do the same at the same place\n"
+     "  --all                 list finished tasks that somebody keeps, too\n"},
+    {CLI_TAKES_TRIM, "--trim",
+     "  --trim                have it give back what its malloc keeps free: malloc_trim(0) runs in it\n"},
+    {CLI_MAKES_FILE, "-o",
+     "  -o, --output FILE     the file that it makes (it must be said)\n"},
+    {CLI_TAKES_VALUES, "--values",
+     "  --values              what strings and numbers hold, too; not only their sizes\n"},
+    {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory",
+     "  --no-fork             no copy-on-write child: the memory is copied while the process is stopped\n"
+     "  --no-pause            read the process as it runs\n"
+     "  --max-memory SIZE     take no more than this; what is left out makes the answer partial\n"},
+    {CLI_TAKES_WAIT, "--timeout, --wake",
+     "  --timeout DURATION    500ms, 10s, 5m (default 10s): how long a safe point, and an answer, is waited for\n"
+     "  --no-wake             wait for a blocked thread rather than wake it (--wake never)\n"
+     "  --wake auto|force     force: calls of other libraries too; one with a time-out then ends early\n"},
+    {0, NULL, NULL},
+};
 
 static const char help_statuses[] =
-    "0 done, 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
+    "0 done, 1 a finding (--exit-code), 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
     "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a snapshot is damaged,\n130 interrupted.\n";
+
+static const char *help_runs_code(const struct cli_command *command)
+{
+    return command->runs_code ? "yes" : command->takes & CLI_TAKES_TRIM ? "only with --trim" : "no";
+}
 
 static void help_print_common(void)
 {
@@ -78,15 +125,11 @@ static void help_print_common(void)
 
 static void help_print_options(const struct cli_command *command)
 {
-    fprintf(cli_output, "\nOptions:\n%s%s%s", command->takes & CLI_TAKES_CODE ? help_code_options : "",
-            command->takes & CLI_TAKES_REQUEST ? help_request_options : "",
-            command->takes & CLI_TAKES_HEAP ? help_heap_options : "");
-    fprintf(cli_output, "%s%s%s", command->takes & CLI_TAKES_STACK ? help_stack_options : "",
-            command->takes & CLI_MAKES_FILE ? help_file_options : "",
-            command->takes & CLI_TAKES_VALUES ? help_values_options : "");
-    fprintf(cli_output, "%s%s",
-            command->takes & CLI_TAKES_FREEZE ? help_freeze_options : "",
-            command->takes & CLI_TAKES_WAIT ? help_wait_options : "");
+    fprintf(cli_output, "\nOptions:\n");
+    for (const struct cli_group *group = cli_groups; group->takes; group++) {
+        if (command->takes & group->takes)
+            fputs(group->help, cli_output);
+    }
 }
 
 static void help_print_command(const struct cli_command *command)
@@ -94,7 +137,7 @@ static void help_print_command(const struct cli_command *command)
     fprintf(cli_output, "safepoint %s %s\n\n%s.\n", command->name, command->synopsis, command->summary);
     if (command->description)
         fprintf(cli_output, "\n%s\n", command->description);
-    fprintf(cli_output, "\nRuns code in the target: %s.\n", command->runs_code ? "yes" : "no");
+    fprintf(cli_output, "\nRuns code in the target: %s.\n", help_runs_code(command));
     if (command->takes)
         help_print_options(command);
     help_print_common();
@@ -164,18 +207,12 @@ static void help_print_man(void)
         help_print_roff(command->summary);
         if (command->description)
             help_print_roff(command->description);
-        fprintf(cli_output, ".br\nRuns code in the target: %s.\n.br\nExample: ", command->runs_code ? "yes" : "no");
+        fprintf(cli_output, ".br\nRuns code in the target: %s.\n.br\nExample: ", help_runs_code(command));
         help_print_roff(command->example);
     }
     fputs(".SH OPTIONS\n.nf\n", cli_output);
-    help_print_roff(help_code_options);
-    help_print_roff(help_request_options);
-    help_print_roff(help_wait_options);
-    help_print_roff(help_heap_options);
-    help_print_roff(help_stack_options);
-    help_print_roff(help_file_options);
-    help_print_roff(help_values_options);
-    help_print_roff(help_freeze_options);
+    for (const struct cli_group *group = cli_groups; group->takes; group++)
+        help_print_roff(group->help);
     help_print_roff(help_common_options);
     fputs(".fi\n.SH EXIT STATUS\n", cli_output);
     help_print_roff(help_statuses);
@@ -183,15 +220,19 @@ static void help_print_man(void)
 
 static void help_print_completion(void)
 {
+    const char *name;
+
     fputs("# bash completion for safepoint\n_safepoint()\n{\n"
           "    local word=${COMP_WORDS[COMP_CWORD]} commands='",
           cli_output);
     for (size_t i = 0; cli_commands[i]; i++)
         fprintf(cli_output, "%s%s", i ? " " : "", cli_commands[i]->name);
     fputs("'\n    case $word in\n"
-          "        -*) COMPREPLY=($(compgen -W '--json --output --color --quiet --verbose --help --version --thread --interp\n"
-          "                --timeout --no-wake --wake --channel --by --sort --min --match --max-memory --no-fork --no-pause --values\n"
-          "                --locals --native --stop' -- \"$word\")) ;;\n"
+          "        -*) COMPREPLY=($(compgen -W '",
+          cli_output);
+    for (size_t i = 0; (name = cli_option_name(i)); i++)
+        fprintf(cli_output, "%s%s ", name[0] ? "--" : "", name);
+    fputs("' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"
           "            elif [ \"$COMP_CWORD\" = 2 ]; then\n"

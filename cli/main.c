@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Arguments, dispatch, the envelope of --json, and the exit status. */
 #include <errno.h>
-#include <getopt.h>
-#include <limits.h>
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,241 +11,12 @@
 #include "cli/help.h"
 
 #define MAIN_TIMEOUT_MS 10000
+#define MAIN_FOUND      1 /* the exit status of a finding */
 
-enum { OPTION_THREAD = 256, OPTION_INTERP, OPTION_TIMEOUT, OPTION_NO_WAKE, OPTION_WAKE, OPTION_CHANNEL, OPTION_JSON, OPTION_COLOR, OPTION_HELP,
-       OPTION_VERSION, OPTION_BY, OPTION_SORT, OPTION_MIN, OPTION_MATCH, OPTION_MAX_MEMORY, OPTION_NO_PAUSE,
-       OPTION_NO_FORK, OPTION_VALUES, OPTION_LOCALS, OPTION_NATIVE, OPTION_STOP };
-
-static const struct option main_options[] = {
-    {"thread", required_argument, NULL, OPTION_THREAD},
-    {"interp", required_argument, NULL, OPTION_INTERP},
-    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-    {"no-wake", no_argument, NULL, OPTION_NO_WAKE},
-    {"wake", required_argument, NULL, OPTION_WAKE},
-    {"channel", required_argument, NULL, OPTION_CHANNEL},
-    {"by", required_argument, NULL, OPTION_BY},
-    {"sort", required_argument, NULL, OPTION_SORT},
-    {"min", required_argument, NULL, OPTION_MIN},
-    {"match", required_argument, NULL, OPTION_MATCH},
-    {"max-memory", required_argument, NULL, OPTION_MAX_MEMORY},
-    {"no-pause", no_argument, NULL, OPTION_NO_PAUSE},
-    {"no-fork", no_argument, NULL, OPTION_NO_FORK},
-    {"values", no_argument, NULL, OPTION_VALUES},
-    {"locals", no_argument, NULL, OPTION_LOCALS},
-    {"native", no_argument, NULL, OPTION_NATIVE},
-    {"stop", no_argument, NULL, OPTION_STOP},
-    {"json", no_argument, NULL, OPTION_JSON},
-    {"color", required_argument, NULL, OPTION_COLOR},
-    {"help", no_argument, NULL, OPTION_HELP},
-    {"version", no_argument, NULL, OPTION_VERSION},
-    {"output", required_argument, NULL, 'o'},
-    {"quiet", no_argument, NULL, 'q'},
-    {"verbose", no_argument, NULL, 'v'},
-    {NULL, 0, NULL, 0},
-};
-
-/* --option WORD of a few words: its index, or -1. */
-static int main_choose(const char *word, const char *const *choices)
-{
-    for (int i = 0; choices[i]; i++) {
-        if (!strcmp(word, choices[i]))
-            return i;
-    }
-    return -1;
-}
-
-static struct error *main_choice(const char *option, const char *word, const char *const *choices, int *choice)
-{
-    *choice = main_choose(word, choices);
-    if (*choice < 0)
-        return error_create(ERROR_USAGE, "see: safepoint --help", "--%s %s: not one of its words", option, word);
-    return NULL;
-}
-
-/* A number: of a process (as the first word: `info`) or of a thread. */
+/* A number, of a process: as the first word it means `info`. */
 static bool main_is_target(const char *word)
 {
     return word[0] && word[strspn(word, "0123456789")] == '\0';
-}
-
-static bool main_take_number(const char *value, int64_t *number)
-{
-    char *end;
-
-    errno = 0;
-    *number = strtoll(value, &end, 10);
-    return main_is_target(value) && !*end && !errno;
-}
-
-static struct error *main_take_size(const char *option, const char *value, uint64_t *bytes)
-{
-    if (cli_parse_size(value, bytes))
-        return NULL;
-    return error_create(ERROR_USAGE, "4096, 64K, 10M, 2G", "--%s %s is no size", option, value);
-}
-
-/* The options of heap. */
-static struct error *main_take_heap_option(struct cli_options *options, int option, const char *value)
-{
-    static const char *const by[] = {"type", "module", "size", "generation", NULL};
-    static const char *const sorts[] = {"bytes", "count", "refs", "name", NULL};
-    struct error *error;
-    int64_t number;
-    int choice;
-
-    switch (option) {
-    case OPTION_BY:
-        if (!(error = main_choice("by", value, by, &choice)))
-            options->heap.by = (enum cli_heap_by)choice;
-        return error;
-    case OPTION_SORT:
-        if (!(error = main_choice("sort", value, sorts, &choice)))
-            options->heap.sort = (enum cli_heap_sort)choice;
-        return error;
-    case OPTION_MIN:
-        return main_take_size("min", value, &options->heap.min);
-    case OPTION_MATCH:
-        options->heap.match = value;
-        return NULL;
-    default: /* -n */
-        if (main_take_number(value, &number) && number > 0) {
-            options->heap.limit = (size_t)number;
-            return NULL;
-        }
-        return error_create(ERROR_USAGE, NULL, "-n %s is no number of rows", value);
-    }
-}
-
-/* Those of commands that read the memory of a process. */
-static struct error *main_take_freeze_option(struct cli_options *options, int option, const char *value)
-{
-    if (option == OPTION_MAX_MEMORY)
-        return main_take_size("max-memory", value, &options->freeze.max_memory);
-    *(option == OPTION_NO_FORK ? &options->freeze.no_fork : &options->freeze.no_pause) = true;
-    return NULL;
-}
-
-static struct error *main_take_thread(struct cli_options *options, const char *value)
-{
-    int64_t tid = 0;
-
-    options->fresh = !strcmp(value, "new");
-    if (!strcmp(value, "main"))
-        options->choice.kind = INJECT_THREAD_MAIN;
-    else if (options->fresh || !strcmp(value, "any"))
-        options->choice.kind = INJECT_THREAD_ANY;
-    else
-        options->choice.kind = INJECT_THREAD_ID;
-    if (options->choice.kind != INJECT_THREAD_ID || (main_take_number(value, &tid) && tid > 0 && tid <= INT_MAX)) {
-        options->choice.tid = (pid_t)tid;
-        return NULL;
-    }
-    return error_create(ERROR_USAGE, "--thread main, any, new, or a thread's id as `safepoint info PID` lists them",
-                        "--thread %s is no thread", value);
-}
-
-/* Those of stack. */
-static void main_take_stack_option(struct cli_options *options, int option)
-{
-    options->stack.locals |= option == OPTION_LOCALS;
-    options->stack.native |= option == OPTION_NATIVE;
-    options->stack.hold |= option == OPTION_STOP;
-}
-
-static struct error *main_take_option(struct cli_options *options, int option, const char *value, int *seen)
-{
-    static const char *const channels[] = {"auto", "passed", "directory", NULL};
-    static const char *const wakes[] = {"auto", "never", "force", NULL};
-    static const char *const colors[] = {"auto", "always", "never", NULL};
-    struct error *error = NULL;
-    int choice;
-
-    switch (option) {
-    case OPTION_THREAD:
-        *seen |= CLI_TAKES_THREAD;
-        options->stack.one = true;
-        return main_take_thread(options, value);
-    case OPTION_INTERP:
-        *seen |= CLI_TAKES_REQUEST;
-        if (main_take_number(value, &options->choice.interpreter))
-            return NULL;
-        return error_create(ERROR_USAGE, "safepoint info PID lists the interpreters",
-                            "--interp %s is no interpreter's id", value);
-    case OPTION_TIMEOUT:
-        *seen |= CLI_TAKES_WAIT;
-        if (cli_parse_duration(value, &options->timeout_ms))
-            return NULL;
-        return error_create(ERROR_USAGE, "500ms, 10s, 5m", "--timeout %s is no duration", value);
-    case OPTION_NO_WAKE:
-        *seen |= CLI_TAKES_WAIT;
-        options->wake = INJECT_WAKE_NEVER;
-        return NULL;
-    case OPTION_WAKE:
-        *seen |= CLI_TAKES_WAIT;
-        if (!(error = main_choice("wake", value, wakes, &choice)))
-            options->wake = (enum inject_wake_mode)choice;
-        return error;
-    case OPTION_CHANNEL:
-        *seen |= CLI_TAKES_REQUEST;
-        if (!(error = main_choice("channel", value, channels, &choice)))
-            options->channel = (enum cli_channel)choice;
-        return error;
-    case OPTION_BY:
-    case OPTION_SORT:
-    case OPTION_MIN:
-    case OPTION_MATCH:
-    case 'n':
-        *seen |= CLI_TAKES_HEAP;
-        return main_take_heap_option(options, option, value);
-    case OPTION_MAX_MEMORY:
-    case OPTION_NO_PAUSE:
-    case OPTION_NO_FORK:
-        *seen |= CLI_TAKES_FREEZE;
-        return main_take_freeze_option(options, option, value);
-    case OPTION_VALUES:
-        *seen |= CLI_TAKES_VALUES;
-        options->values = true;
-        return NULL;
-    case OPTION_LOCALS:
-    case OPTION_NATIVE:
-    case OPTION_STOP:
-        *seen |= CLI_TAKES_STACK;
-        main_take_stack_option(options, option);
-        return NULL;
-    case OPTION_COLOR:
-        if (!(error = main_choice("color", value, colors, &choice)))
-            options->color = (enum cli_color)choice;
-        return error;
-    case OPTION_JSON:
-        options->json = true;
-        return NULL;
-    case OPTION_HELP:
-        options->help = true;
-        return NULL;
-    case 'o':
-        options->output_path = value;
-        return NULL;
-    case 'q':
-        options->quiet = true;
-        return NULL;
-    case 'v':
-        options->verbose = true;
-        return NULL;
-    case 'c':
-        *seen |= CLI_TAKES_CODE;
-        options->code = value;
-        return NULL;
-    case 'e':
-        *seen |= CLI_TAKES_CODE;
-        options->expression = value;
-        return NULL;
-    case OPTION_VERSION:
-        help_print_version();
-        exit(0);
-    default:
-        return error_create(ERROR_USAGE, "see: safepoint --help", "an option that safepoint doesn't know, or without "
-                            "its value: %s", value ? value : "?");
-    }
 }
 
 /* How many letters must be put in, left out or changed to make one word the other. */
@@ -312,36 +81,16 @@ static struct error *main_find_command(struct cli_options *options)
     return NULL;
 }
 
-/* The options of a group, as one that doesn't take them says it. */
-static const char *main_group_name(int group)
-{
-    static const struct {
-        int group;
-        const char *name;
-    } groups[] = {
-        {CLI_TAKES_HEAP, "--by, --sort, --min, --match, -n"}, {CLI_TAKES_FREEZE, "--no-fork, --no-pause, --max-memory"},
-        {CLI_TAKES_CODE, "-c and -e"},                        {CLI_TAKES_REQUEST, "--interp, --channel"},
-        {CLI_TAKES_WAIT, "--timeout, --wake"},                {CLI_TAKES_VALUES, "--values"},
-        {CLI_TAKES_STACK, "--locals, --native, --stop"},      {CLI_TAKES_THREAD, "--thread"},
-    };
-
-    for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
-        if (group & groups[i].group)
-            return groups[i].name;
-    }
-    return "";
-}
-
-static struct error *main_check_words(const struct cli_options *options, int seen)
+static struct error *main_check_words(const struct cli_options *options, int taken)
 {
     const struct cli_command *command = options->command;
     struct error *error = NULL;
 
     if (options->help)
         return NULL;
-    if (seen & ~command->takes)
+    if (taken & ~command->takes)
         error = error_create(ERROR_USAGE, NULL, "%s doesn't take %s", command->name,
-                             main_group_name(seen & ~command->takes));
+                             cli_group_names(taken & ~command->takes));
     else if (options->script_count && !(command->takes & CLI_TAKES_CODE))
         error = error_create(ERROR_USAGE, NULL, "%s takes nothing behind --", command->name);
     else if (options->count < command->words_min)
@@ -354,7 +103,7 @@ static struct error *main_check_words(const struct cli_options *options, int see
 
 static struct error *main_parse(struct cli_options *options, int argc, char **argv)
 {
-    int option, seen = 0, own = argc;
+    int taken, own = argc;
 
     for (int i = 1; i < argc && own == argc; i++) {
         if (!strcmp(argv[i], "--"))
@@ -362,17 +111,10 @@ static struct error *main_parse(struct cli_options *options, int argc, char **ar
     }
     options->script_words = argv + own + (own < argc);
     options->script_count = own < argc ? argc - own - 1 : 0;
-    opterr = 0;
-    while ((option = getopt_long(own, argv, ":c:e:n:o:qv", main_options, NULL)) != -1) {
-        const char *value = option == '?' || option == ':' ? argv[optind - 1] : optarg;
-        struct error *error = main_take_option(options, option, value, &seen);
-        if (error)
-            return error;
-    }
-    options->words = argv + optind;
-    options->count = own - optind;
-    struct error *error = main_find_command(options);
-    return error ? error : main_check_words(options, seen);
+    struct error *error = cli_parse_options(options, own, argv, &taken);
+    if (!error)
+        error = main_find_command(options);
+    return error ? error : main_check_words(options, taken);
 }
 
 /* ------------------------------------------------------------------ output */
@@ -437,7 +179,7 @@ int main(int argc, char **argv)
 {
     struct cli_options options = {.timeout_ms = MAIN_TIMEOUT_MS};
     struct json json;
-    int status = 0;
+    int status;
 
     setlocale(LC_ALL, "");
     cli_signals_init();
@@ -452,6 +194,7 @@ int main(int argc, char **argv)
         error = main_run(&options, &json);
     if (envelope)
         main_json_end(&json, error);
+    status = cli_finding ? MAIN_FOUND : 0;
     if (error) {
         status = error_exit_status(error_code(error));
         if (!main_script_spoke(&options, error) && !options.json)

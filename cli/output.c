@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 
 FILE *cli_output;
+bool cli_finding;
 
 void cli_note(const struct cli_options *options, const char *fmt, ...)
 {

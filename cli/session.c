@@ -30,8 +30,10 @@ struct error *session_explain_error(const struct process *process, struct error 
 
 static struct error *session_read_maps(struct session *session)
 {
-    struct error *error = maps_read(&session->maps, session->process.pid), *why;
+    struct error *error, *why;
 
+    session->mapped = process_read_mapped(session->process.pid);
+    error = maps_read(&session->maps, session->process.pid);
     if (!error || error_code(error) != ERROR_PERMISSION || !(why = process_check_access(session->process.pid)))
         return error;
     error_destroy(error);
@@ -107,20 +109,18 @@ void session_json_target(struct json *json, const struct session *session)
 
 /* --------------------------------------------------------------- one at a time */
 
-/* What one of us that was killed may have left is cleared away. Its last steps may still be to be done. */
+/* What one of us that was killed may have left is cleared away. Its last steps may still be to be done, or have been done
+ * since we have read the map. */
 static struct error *session_clear_leftovers(struct session *session, struct process_status *status, unsigned *cleared)
 {
     uint64_t until = tracee_clock() + SESSION_CHAIN_MS * REQUEST_MILLISECOND;
-    bool waited = false;
     unsigned children = 0;
     struct error *error;
 
     while (!(error = process_read_status(session->process.pid, 0, status)) &&
-           process_blocks_all_signals(status->blocked_signals) && tracee_clock() < until) {
-        waited = true;
+           process_blocks_all_signals(status->blocked_signals) && tracee_clock() < until)
         poll(NULL, 0, 1);
-    }
-    if (!error && waited)
+    if (!error && process_read_mapped(session->process.pid) != session->mapped)
         error = session_renew_maps(session);
     if (!error)
         error = inject_clear_leftovers(&session->target, cleared);
@@ -210,4 +210,19 @@ void session_thaw(struct session *session, const struct cli_options *options, st
     if (left)
         cli_note(options, "%s", error_message(left));
     error_destroy(left);
+}
+
+struct error *session_trim(struct session *session, const struct cli_options *options, struct trim *trim)
+{
+    const struct trim_options how = {
+        .timeout_ms = options->timeout_ms < INT_MAX ? (int)options->timeout_ms : INT_MAX,
+        .wake = options->wake,
+        .cancelled = cli_signals_pending,
+    };
+    struct error *error = session_hold(session, options);
+
+    if (!error)
+        error = trim_run(trim, &session->target, &how);
+    process_unlock(&session->process);
+    return session_explain_error(&session->process, error);
 }

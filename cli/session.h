@@ -6,12 +6,14 @@
 #include "cli/cli.h"
 #include "inject/freeze.h"
 #include "inject/inject.h"
+#include "inject/trim.h"
 #include "protocol/wire.h"
 #include "runtime/runtime.h"
 
 struct session {
     struct process process;
     struct maps maps;
+    uint64_t mapped; /* pages, just before the map was read */
     struct runtime runtime;
     struct inject_target target;
 };
@@ -71,6 +73,11 @@ struct error *session_freeze(struct session *session, const struct cli_options *
     __attribute__((warn_unused_result));
 /* Ends it, whatever way it was taken. What can't be removed just now is noted. */
 void session_thaw(struct session *session, const struct cli_options *options, struct freeze *freeze);
+
+/* Has it give back what its malloc keeps free, as the options allow, and says so in the system log. trim_run()'s errors,
+ * ERROR_NO_SAFE_POINT (another of us has it). */
+struct error *session_trim(struct session *session, const struct cli_options *options, struct trim *trim)
+    __attribute__((warn_unused_result));
 
 /* "target":{...} */
 void session_json_target(struct json *json, const struct session *session);

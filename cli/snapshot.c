@@ -1,85 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/*
- * snapshot: the heap of a process into a file, for later. The file is made beside its name as NAME.part, which
- * nobody but its owner may read, and gets its name when it is whole.
- */
+/* snapshot: the heap of a process into a file, for later. */
 #include "cli/snapshot.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "attach/scope.h"
+#include "cli/new_file.h"
 #include "cli/progress.h"
-
-struct snapshot_file {
-    const char *path;
-    char *part;
-    FILE *stream;
-};
-
-/* ------------------------------------------------------------------- file */
-
-/* A device or a pipe would be replaced by the file. */
-static struct error *snapshot_check_path(const char *path)
-{
-    struct stat st;
-
-    if (stat(path, &st) < 0 || S_ISREG(st.st_mode))
-        return NULL;
-    return error_create(ERROR_USAGE, NULL, "%s is no file that could be replaced", path);
-}
-
-static struct error *snapshot_open_file(struct snapshot_file *file, const char *path)
-{
-    struct error *error = snapshot_check_path(path);
-
-    *file = (struct snapshot_file){.path = path};
-    if (error)
-        return error;
-    if (asprintf(&file->part, "%s.part", path) < 0) {
-        file->part = NULL;
-        return error_create(ERROR_SYSTEM, NULL, "out of memory for a file's name");
-    }
-    unlink(file->part); /* of one of us that was killed */
-    scoped_fd int fd = open(file->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd >= 0 && (file->stream = fdopen(fd, "w"))) {
-        scope_take_fd(&fd);
-        return NULL;
-    }
-    error = error_create_errno(ERROR_USAGE, errno, "can't write %s", file->part);
-    free(file->part);
-    file->part = NULL;
-    return error;
-}
-
-/* On the disk before it gets the name of one that may have been there. */
-static struct error *snapshot_finish_file(struct snapshot_file *file)
-{
-    bool written = fflush(file->stream) == 0 && fsync(fileno(file->stream)) == 0;
-
-    written &= fclose(file->stream) == 0;
-    file->stream = NULL;
-    if (!written || rename(file->part, file->path) < 0)
-        return error_create_errno(ERROR_SYSTEM, errno, "can't write %s", file->path);
-    free(file->part);
-    file->part = NULL;
-    return NULL;
-}
-
-/* Of one that isn't finished nothing stays. */
-static void snapshot_close_file(struct snapshot_file *file)
-{
-    if (file->stream)
-        fclose(file->stream);
-    if (file->part)
-        unlink(file->part);
-    free(file->part);
-}
 
 /* ------------------------------------------------------------------- answer */
 
@@ -113,7 +39,7 @@ static struct error *snapshot_step(void *context, const char *what, uint64_t don
     return cli_progress_step(context, what, done, all);
 }
 
-static struct error *snapshot_write(struct heap_view *view, struct snapshot_file *file, const struct cli_options *options,
+static struct error *snapshot_write(struct heap_view *view, struct new_file *file, const struct cli_options *options,
                                     struct json *json)
 {
     struct heap_file_counts counts;
@@ -123,7 +49,7 @@ static struct error *snapshot_write(struct heap_view *view, struct snapshot_file
     cli_progress_begin(&line, options);
     struct error *error = heap_file_write(file->stream, view->heap, &view->origin, &progress, &counts);
     cli_progress_end(&line);
-    if (error || (error = snapshot_finish_file(file)))
+    if (error || (error = new_file_finish(file)))
         return error;
     if (options->json)
         snapshot_print_json(view, &counts, options, json);
@@ -135,7 +61,7 @@ static struct error *snapshot_write(struct heap_view *view, struct snapshot_file
 
 static struct error *snapshot_run(const struct cli_options *options, struct json *json)
 {
-    struct snapshot_file file;
+    struct new_file file;
     struct heap_view view;
     struct error *error;
 
@@ -143,14 +69,14 @@ static struct error *snapshot_run(const struct cli_options *options, struct json
         return error_create(ERROR_USAGE, "safepoint snapshot PID -o FILE", "snapshot needs the name of the file: -o FILE");
     if (heap_view_is_file(options))
         return error_create(ERROR_USAGE, NULL, "%s is no process id: snapshot needs a live process", options->words[0]);
-    if ((error = snapshot_open_file(&file, options->output_path)))
+    if ((error = new_file_open(&file, options->output_path)))
         return error;
     if (!(error = heap_view_open(&view, options, json))) {
         view.origin.values = options->values;
         error = snapshot_write(&view, &file, options, json);
         heap_view_close(&view);
     }
-    snapshot_close_file(&file);
+    new_file_close(&file);
     return error;
 }
 

@@ -415,7 +415,7 @@ const struct cli_command cli_command_stack = {
         "read again until its stack held still; where it never does, the frames that stayed are shown.\n"
         "--locals adds the variables, strings and numbers by type and length alone; --values, their contents.",
     .example = "safepoint stack 4711 --locals",
-    .takes = CLI_TAKES_STACK | CLI_TAKES_THREAD | CLI_TAKES_VALUES,
+    .takes = CLI_TAKES_STACK | CLI_TAKES_STOP | CLI_TAKES_THREAD | CLI_TAKES_VALUES,
     .words_min = 1,
     .words_max = 1,
     .run = stack_run,

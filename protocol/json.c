@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "protocol/digits.h"
+
 void json_init(struct json *json, FILE *file)
 {
     *json = (struct json){.file = file};
@@ -46,44 +48,60 @@ static void json_escape(struct json *json, unsigned char c)
         fprintf(json->file, "\\u%04x", c);
 }
 
+/* How many bytes from here on are written as they are. */
+static size_t json_plain(const unsigned char *text, size_t size)
+{
+    size_t length = 0;
+
+    while (length < size && text[length] >= 0x20 && text[length] < 0x7f && text[length] != '"' && text[length] != '\\')
+        length++;
+    return length;
+}
+
 static void json_text(struct json *json, const char *bytes, size_t size)
 {
     const unsigned char *text = (const unsigned char *)bytes;
 
     for (size_t i = 0, length; i < size; i += length ? length : 1) {
+        size_t plain = json_plain(text + i, size - i);
+        if (plain) {
+            fwrite_unlocked(text + i, 1, plain, json->file);
+            length = plain;
+            continue;
+        }
         length = json_utf8_length(text + i, size - i);
         if (!length)
             fputs("\xef\xbf\xbd", json->file);
-        else if (length == 1 && (text[i] < 0x20 || text[i] == '"' || text[i] == '\\' || text[i] == 0x7f))
+        else if (length == 1)
             json_escape(json, text[i]);
         else
-            fwrite(text + i, 1, length, json->file);
+            fwrite_unlocked(text + i, 1, length, json->file);
     }
 }
 
 static void json_quote(struct json *json, const char *text, size_t size)
 {
-    putc('"', json->file);
+    putc_unlocked('"', json->file);
     json_text(json, text, size);
-    putc('"', json->file);
+    putc_unlocked('"', json->file);
 }
 
 /* The comma and the name before a value. */
 static void json_lead(struct json *json, const char *name)
 {
     if (json->has_items[json->depth])
-        putc(',', json->file);
+        putc_unlocked(',', json->file);
     json->has_items[json->depth] = true;
     if (name) {
         json_quote(json, name, strlen(name));
-        putc(':', json->file);
+        putc_unlocked(':', json->file);
     }
 }
 
 static void json_begin(struct json *json, const char *name, char bracket)
 {
     json_lead(json, name);
-    putc(bracket, json->file);
+    putc_unlocked(bracket, json->file);
     if (json->depth + 1 < JSON_DEPTH_MAX)
         json->depth++;
     json->has_items[json->depth] = false;
@@ -91,7 +109,7 @@ static void json_begin(struct json *json, const char *name, char bracket)
 
 static void json_end(struct json *json, char bracket)
 {
-    putc(bracket, json->file);
+    putc_unlocked(bracket, json->file);
     if (json->depth > 0)
         json->depth--;
 }
@@ -119,7 +137,7 @@ void json_end_array(struct json *json)
 void json_begin_string(struct json *json, const char *name)
 {
     json_lead(json, name);
-    putc('"', json->file);
+    putc_unlocked('"', json->file);
     json->held_size = 0;
 }
 
@@ -160,7 +178,7 @@ void json_end_string(struct json *json)
 {
     json_text(json, json->held, json->held_size);
     json->held_size = 0;
-    putc('"', json->file);
+    putc_unlocked('"', json->file);
 }
 
 void json_bytes(struct json *json, const char *name, const char *text, size_t size)
@@ -185,14 +203,16 @@ void json_integer(struct json *json, const char *name, int64_t value)
 
 void json_unsigned(struct json *json, const char *name, uint64_t value)
 {
+    char digits[DIGITS_MAX];
+
     json_lead(json, name);
-    fprintf(json->file, "%" PRIu64, value);
+    fwrite_unlocked(digits, 1, digits_put(digits, value), json->file);
 }
 
 void json_boolean(struct json *json, const char *name, bool value)
 {
     json_lead(json, name);
-    fputs(value ? "true" : "false", json->file);
+    fputs_unlocked(value ? "true" : "false", json->file);
 }
 
 void json_null(struct json *json, const char *name)

@@ -14,6 +14,8 @@
 #define NODE_IMMORTAL 0x08
 #define NODE_TRACKED 0x10
 
+#define ROOT_COUNTED 0x80
+
 #define VALUE_KIND 0x7f
 #define VALUE_CUT 0x80
 
@@ -173,7 +175,7 @@ void snapshot_put_edge(struct snapshot_writer *writer, const struct snapshot_edg
 
 void snapshot_put_root(struct snapshot_writer *writer, const struct snapshot_root *root)
 {
-    put_byte(writer, root->kind);
+    put_byte(writer, root->kind | (root->counted ? ROOT_COUNTED : 0));
     container_put_number(&writer->container, root->target);
     container_put_number(&writer->container, (uint32_t)(root->code + 1u));
     container_put_number(&writer->container, root->holder);
@@ -444,6 +446,8 @@ static struct error *read_root(struct snapshot_reader *reader)
         (error = container_get_number(&reader->container, &root.holder)) ||
         (error = container_get_number(&reader->container, &root.number)) || (error = get_text(reader, &name)))
         return error;
+    root.counted = root.kind & ROOT_COUNTED;
+    root.kind &= (uint8_t)~ROOT_COUNTED;
     root.code--; /* 0: SNAPSHOT_NONE */
     root.name = name[0] ? name : NULL;
     error = root.kind < SNAPSHOT_ROOT_KINDS ? reader->events->root(reader->events->context, &root)

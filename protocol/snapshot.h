@@ -64,6 +64,7 @@ struct snapshot_root {
     uint32_t target, code; /* nodes; code of a frame, or SNAPSHOT_NONE */
     uint64_t holder, number;
     const char *name; /* or NULL */
+    bool counted;     /* a frame's: the target's refcount has it in */
 };
 
 enum snapshot_value_kind { SNAPSHOT_STR = 1, SNAPSHOT_INT = 2, SNAPSHOT_FLOAT = 3, SNAPSHOT_BYTES = 4 };

@@ -134,6 +134,7 @@ static void graph_take_root(void *context, const struct heap_root *from)
         .holder = from->holder,
         .number = from->number,
         .name = (char *)from->label,
+        .counted = from->counted,
     };
 
     if (reading->error || root.target == HEAP_NONE)

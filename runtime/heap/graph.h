@@ -24,8 +24,10 @@ struct graph_root {
     enum heap_root_kind kind;
     uint32_t target, code; /* nodes; code of a frame, or HEAP_NONE */
     uint64_t holder;       /* address of the frame, thread state, variable... */
-    uint64_t number;       /* offset in the holder, or place in the frame */
+    uint64_t number;       /* offset in the holder, or place in the frame; of its first root: the thread, from 1 on */
     char *name;            /* of a frame's variable, or of another part; or NULL */
+    bool counted;          /* a frame's: the target's refcount has it in. Of all else it can't be told: false */
+    bool stale;            /* graph_check_roots(): it is no reference */
 };
 
 /* Node n refers to graph_target(graph, e) for e from first[n] to first[n + 1] - 1. */
@@ -63,6 +65,10 @@ struct error *graph_add_edge(struct graph *graph, uint32_t from, uint32_t target
     __attribute__((warn_unused_result));
 struct error *graph_add_root(struct graph *graph, const struct graph_root *root) __attribute__((warn_unused_result));
 struct error *graph_finish(struct graph *graph) __attribute__((warn_unused_result));
+
+/* Words that look like references, in the interpreter's structures and in libraries' variables, may be what is left of one: a
+ * root whose target has no more references than were found in the heap is stale. ERROR_SYSTEM. */
+struct error *graph_check_roots(struct graph *graph) __attribute__((warn_unused_result));
 
 /* All of a heap that was read; its nodes are graph_nodes_of_heap(). */
 struct graph_nodes graph_nodes_of_heap(const struct heap *heap);

@@ -140,6 +140,14 @@ enum heap_value_kind { HEAP_VALUE_NONE, HEAP_VALUE_STR, HEAP_VALUE_INT, HEAP_VAL
  * its digits, bytes as they are. `size` is how many bytes of `text` it takes; `cut`: it has more. */
 enum heap_value_kind heap_read_value(struct heap *heap, uint32_t number, char *text, size_t room, size_t *size, bool *cut);
 
+/* ---------------------------------------------------- weak references */
+
+/* Are the instances of a type weak references or proxies? */
+bool heap_is_weakref_type(struct heap *heap, uint32_t number);
+
+/* The object that such a node watches with a callback; HEAP_NONE where it has none, or the object is gone. */
+uint32_t heap_read_watched(struct heap *heap, uint32_t number);
+
 /* ------------------------------------------------------------- roots */
 
 enum heap_root_kind {
@@ -160,12 +168,17 @@ struct heap_root {
     uint64_t code;     /* a frame's code object, or 0 */
     uint64_t name;     /* a frame's variable: its name, a str, or 0 */
     const char *label; /* another part of a frame; or NULL */
-    uint64_t number;   /* offset in the holder, or place in the frame */
+    uint64_t number;   /* offset in the holder, or place in the frame; of a labelled part: its thread's, from 1 on */
+    bool counted;      /* a frame's: the target's refcount has it in. Of all else it can't be told: false */
 };
 
 typedef void heap_root_fn(void *context, const struct heap_root *root);
 
-/* Calls back for every reference into the heap from outside it. An object may be named more than once. */
+/* Calls back for every reference into the heap from outside it. An object may be named more than once. Threads come newest first,
+ * their frames innermost first, and of each a labelled part first. */
 void heap_visit_roots(struct heap *heap, heap_root_fn *fn, void *context);
+
+/* The line at which a frame was, by its address (a root's holder) and the node of its code; 0 where it can't be told. */
+int heap_read_frame_line(struct heap *heap, uint64_t frame, uint32_t code);
 
 #endif

@@ -37,6 +37,7 @@ enum heap_kind {
     KIND_BYTEARRAY,
     KIND_ELEMENT,
     KIND_NDARRAY,
+    KIND_TEE,
 };
 
 /* A field of a type's instances that may hold a reference. */

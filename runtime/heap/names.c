@@ -157,6 +157,19 @@ struct heap_type_info heap_get_type(struct heap *heap, uint32_t number)
 
 /* ---------------------------------------------------------------- edges */
 
+static bool format_int(struct heap *heap, uint64_t object, char *text, size_t size)
+{
+    uint32_t number = heap_find(heap, object);
+    char value[TEXT_MAX];
+    size_t length;
+    bool cut;
+
+    if (number == HEAP_NONE || heap_read_value(heap, number, value, sizeof(value), &length, &cut) != HEAP_VALUE_INT || cut)
+        return false;
+    snprintf(text, size, "%.*s", (int)length, value);
+    return true;
+}
+
 void heap_format_key(struct heap *heap, uint64_t object, char *text, size_t size)
 {
     char value[TEXT_MAX];
@@ -166,8 +179,8 @@ void heap_format_key(struct heap *heap, uint64_t object, char *text, size_t size
         snprintf(text, size, "?");
     else if (heap_read_name(heap, object, value, sizeof(value)))
         snprintf(text, size, "'%s'", value);
-    else if (heap->types[type].kind == KIND_INT && heap_item_count(heap, object, &heap->types[type]) == 1)
-        snprintf(text, size, "%" PRIu32, heap_image_u32(heap->image, object + heap->layout.integer.digits));
+    else if (heap->types[type].kind == KIND_INT && format_int(heap, object, text, size))
+        return;
     else
         snprintf(text, size, "<%s at 0x%" PRIx64 ">", heap_get_type(heap, type).name, object);
 }

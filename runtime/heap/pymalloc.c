@@ -21,51 +21,23 @@
  */
 #include <stdlib.h>
 
-#include "runtime/heap/internal.h"
+#include "runtime/heap/pymalloc.h"
 
-#define HEADER         48u
-#define ALIGNMENT      16u
-#define CLASSES        32u
-#define BLOCKS_MAX     ((16384 - HEADER) / ALIGNMENT)
-#define ARENAS_MAX     (1u << 22)
-#define ARENA_OBJECT   48u
 #define PAGE           4096u
 #define POOLS_PER_STEP 1024u
 #define HOOK           16u /* bytes of the debug hooks before a block's data */
 
-struct pool_header {
-    uint32_t used;
-    uint32_t unused;
-    uint64_t freeblock;
-    uint64_t next, previous;
-    uint32_t arena;
-    uint32_t size_class;
-    uint32_t next_offset;
-    uint32_t max_next_offset;
-};
-
-struct arena_list {
-    uint64_t objects; /* address of struct arena_object[count]; 0: not found */
-    uint32_t count;
-};
-
-struct enumeration {
-    struct heap *heap;
-    struct arena_list *lists;
-    size_t list_count;
-};
-
 /* --------------------------------------------------------------- arenas */
 
-static bool is_arena_list(struct heap *heap, const struct arena_list *list)
+static bool is_arena_list(struct heap *heap, const struct pymalloc_list *list)
 {
     uint32_t live = 0;
 
-    if (list->count < 1 || list->count > ARENAS_MAX || list->objects % 8 ||
-        !heap_image_get(heap->image, list->objects, (uint64_t)list->count * ARENA_OBJECT))
+    if (list->count < 1 || list->count > PYMALLOC_ARENAS_MAX || list->objects % 8 ||
+        !heap_image_get(heap->image, list->objects, (uint64_t)list->count * PYMALLOC_ARENA_OBJECT))
         return false;
     for (uint32_t i = 0; i < list->count; i++) {
-        uint64_t address = heap_image_u64(heap->image, list->objects + (uint64_t)i * ARENA_OBJECT);
+        uint64_t address = heap_image_u64(heap->image, list->objects + (uint64_t)i * PYMALLOC_ARENA_OBJECT);
         if (!address)
             continue;
         if (address % PAGE)
@@ -75,7 +47,7 @@ static bool is_arena_list(struct heap *heap, const struct arena_list *list)
     return live > 0;
 }
 
-static bool read_arena_list(struct heap *heap, uint64_t arenas, uint64_t maxarenas, struct arena_list *list)
+static bool read_arena_list(struct heap *heap, uint64_t arenas, uint64_t maxarenas, struct pymalloc_list *list)
 {
     list->objects = heap_image_u64(heap->image, arenas);
     list->count = heap_image_u32(heap->image, maxarenas);
@@ -83,7 +55,7 @@ static bool read_arena_list(struct heap *heap, uint64_t arenas, uint64_t maxaren
 }
 
 /* Up to 3.11: static variables, which have names unless the file was stripped. */
-static bool find_arenas_by_symbol(struct heap *heap, struct arena_list *list)
+static bool find_arenas_by_symbol(struct heap *heap, struct pymalloc_list *list)
 {
     struct image_range arenas, maxarenas;
 
@@ -92,7 +64,7 @@ static bool find_arenas_by_symbol(struct heap *heap, struct arena_list *list)
            read_arena_list(heap, arenas.start.value, maxarenas.start.value, list);
 }
 
-static bool find_arenas_at(struct heap *heap, uint64_t state, struct arena_list *list)
+static bool find_arenas_at(struct heap *heap, uint64_t state, struct pymalloc_list *list)
 {
     const struct heap_layout *layout = &heap->layout;
 
@@ -102,7 +74,7 @@ static bool find_arenas_at(struct heap *heap, uint64_t state, struct arena_list 
 }
 
 /* 3.12+: in the interpreter, at the table's place or (another patch level or build kind) near it. */
-static bool find_arenas_in(struct heap *heap, uint64_t interpreter, struct arena_list *list)
+static bool find_arenas_in(struct heap *heap, uint64_t interpreter, struct pymalloc_list *list)
 {
     uint64_t place = interpreter + heap->layout.interpreter.obmalloc;
 
@@ -112,7 +84,7 @@ static bool find_arenas_in(struct heap *heap, uint64_t interpreter, struct arena
     return false;
 }
 
-static struct error *find_arenas(struct enumeration *work)
+struct error *pymalloc_find_lists(struct pymalloc *work)
 {
     struct heap *heap = work->heap;
 
@@ -129,48 +101,48 @@ static struct error *find_arenas(struct enumeration *work)
     return NULL;
 }
 
-static bool lies_in_arena(const struct enumeration *work, uint64_t pool, uint32_t arena)
+static bool lies_in_arena(const struct pymalloc *work, uint64_t pool, uint32_t arena)
 {
     for (size_t i = 0; i < work->list_count; i++) {
-        const struct arena_list *list = &work->lists[i];
+        const struct pymalloc_list *list = &work->lists[i];
         if (arena >= list->count)
             continue;
-        uint64_t start = heap_image_u64(work->heap->image, list->objects + (uint64_t)arena * ARENA_OBJECT);
+        uint64_t start = heap_image_u64(work->heap->image, list->objects + (uint64_t)arena * PYMALLOC_ARENA_OBJECT);
         if (start && pool - start < work->heap->layout.obmalloc.arena_size)
             return true;
     }
-    return work->list_count == 0 && arena < ARENAS_MAX;
+    return work->list_count == 0 && arena < PYMALLOC_ARENAS_MAX;
 }
 
 /* ---------------------------------------------------------------- pools */
 
-static bool is_pool(const struct enumeration *work, uint64_t address, const struct pool_header *header)
+bool pymalloc_is_pool(const struct pymalloc *work, uint64_t address, const struct pymalloc_header *header)
 {
     uint32_t pool_size = work->heap->layout.obmalloc.pool_size;
-    uint32_t size = (header->size_class + 1) * ALIGNMENT;
+    uint32_t size = (header->size_class + 1) * PYMALLOC_ALIGNMENT;
 
-    if (header->size_class >= CLASSES || header->max_next_offset != pool_size - size || !header->used)
+    if (header->size_class >= PYMALLOC_CLASSES || header->max_next_offset != pool_size - size || !header->used)
         return false;
-    if (header->next_offset < HEADER + size || header->next_offset > pool_size ||
-        (header->next_offset - HEADER) % size || header->used > (header->next_offset - HEADER) / size)
+    if (header->next_offset < PYMALLOC_HEADER + size || header->next_offset > pool_size ||
+        (header->next_offset - PYMALLOC_HEADER) % size || header->used > (header->next_offset - PYMALLOC_HEADER) / size)
         return false;
     return (!header->freeblock || header->freeblock - address < pool_size) &&
            lies_in_arena(work, address, header->arena);
 }
 
-/* Marks the blocks in the pool's free list; their number, or UINT32_MAX where the list makes no sense. */
-static uint32_t mark_free(const unsigned char *pool, uint64_t address, const struct pool_header *header, bool *is_free)
+uint32_t pymalloc_mark_free(const unsigned char *pool, uint64_t address, const struct pymalloc_header *header,
+                            bool *is_free)
 {
-    uint32_t size = (header->size_class + 1) * ALIGNMENT;
-    uint32_t blocks = (header->next_offset - HEADER) / size, count = 0;
+    uint32_t size = (header->size_class + 1) * PYMALLOC_ALIGNMENT;
+    uint32_t blocks = (header->next_offset - PYMALLOC_HEADER) / size, count = 0;
 
     memset(is_free, 0, blocks * sizeof(*is_free));
     for (uint64_t at = header->freeblock; at; count++) {
         uint64_t offset = at - address;
-        if (offset < HEADER || offset >= header->next_offset || (offset - HEADER) % size || count >= blocks ||
-            is_free[(offset - HEADER) / size])
+        if (offset < PYMALLOC_HEADER || offset >= header->next_offset || (offset - PYMALLOC_HEADER) % size || count >= blocks ||
+            is_free[(offset - PYMALLOC_HEADER) / size])
             return UINT32_MAX;
-        is_free[(offset - HEADER) / size] = true;
+        is_free[(offset - PYMALLOC_HEADER) / size] = true;
         memcpy(&at, pool + offset, sizeof(at));
     }
     return count;
@@ -210,17 +182,17 @@ static void add_from_block(struct heap *heap, const unsigned char *data, uint64_
     }
 }
 
-static void read_pool(struct heap *heap, const unsigned char *pool, uint64_t address, const struct pool_header *header)
+static void read_pool(struct heap *heap, const unsigned char *pool, uint64_t address, const struct pymalloc_header *header)
 {
-    bool is_free[BLOCKS_MAX];
-    uint32_t size = (header->size_class + 1) * ALIGNMENT;
-    uint32_t blocks = (header->next_offset - HEADER) / size;
-    uint32_t free_count = mark_free(pool, address, header, is_free);
+    bool is_free[PYMALLOC_BLOCKS_MAX];
+    uint32_t size = (header->size_class + 1) * PYMALLOC_ALIGNMENT;
+    uint32_t blocks = (header->next_offset - PYMALLOC_HEADER) / size;
+    uint32_t free_count = pymalloc_mark_free(pool, address, header, is_free);
 
     if (free_count == UINT32_MAX || free_count + header->used != blocks)
         heap->report.torn_pools++;
     for (uint32_t i = 0; i < blocks; i++) {
-        uint64_t offset = HEADER + (uint64_t)i * size, data = size;
+        uint64_t offset = PYMALLOC_HEADER + (uint64_t)i * size, data = size;
         if (is_free[i])
             continue;
         if (read_hook(pool + offset, size, &data))
@@ -245,27 +217,27 @@ static uint64_t count_pools(const struct heap *heap, const struct heap_range *ra
     return *first < end ? (end - *first) / pool_size : 0;
 }
 
-static void find_in_range(struct enumeration *work, const struct heap_range *range)
+static void find_in_range(struct pymalloc *work, const struct heap_range *range)
 {
     struct heap *heap = work->heap;
     uint64_t at, count = count_pools(heap, range, &at);
-    struct pool_header header;
+    struct pymalloc_header header;
 
     for (; count; count--, at += heap->layout.obmalloc.pool_size) {
         uint64_t local = range->local + (at - range->start);
         memcpy(&header, heap->image->bytes + local, sizeof(header));
-        if (!is_pool(work, at, &header))
+        if (!pymalloc_is_pool(work, at, &header))
             continue;
         mark_pool(heap, local);
         heap->report.pools++;
-        heap->blocks_most += (header.next_offset - HEADER) / ((header.size_class + 1) * ALIGNMENT);
+        heap->blocks_most += (header.next_offset - PYMALLOC_HEADER) / ((header.size_class + 1) * PYMALLOC_ALIGNMENT);
     }
 }
 
 static struct error *find_pymalloc(struct heap *heap)
 {
-    struct enumeration work = {.heap = heap};
-    struct error *error = find_arenas(&work);
+    struct pymalloc work = {.heap = heap};
+    struct error *error = pymalloc_find_lists(&work);
 
     for (size_t i = 0; i < heap->image->count && !error; i++)
         find_in_range(&work, &heap->image->ranges[i]);
@@ -276,7 +248,7 @@ static struct error *find_pymalloc(struct heap *heap)
 static void read_range(struct heap *heap, const struct heap_range *range)
 {
     uint64_t at, count = count_pools(heap, range, &at);
-    struct pool_header header;
+    struct pymalloc_header header;
 
     for (; count && !heap->out_of_memory; count--, at += heap->layout.obmalloc.pool_size) {
         uint64_t local = range->local + (at - range->start);

@@ -20,6 +20,9 @@
 #define ELEMENT_EXTRA               40u /* _elementtree.c: tag, text, tail, then attrib, length, allocated, children */
 #define ELEMENT_LENGTH              8u
 #define ELEMENT_CHILDREN            24u
+#define TEE_COUNT                   24u /* itertoolsmodule.c: of an object's 57 places those in use */
+#define TEE_ITEMS                   40u
+#define TEE_ITEMS_MAX               57u
 #define STATE_MAX                   (1u << 20)
 #define FRAME_OWNED_BY_FRAME_OBJECT 2
 #define TAG_MASK                    UINT64_C(3) /* of a stack reference, 3.14+ */
@@ -224,6 +227,15 @@ static void read_element(const struct reader *reader, uint64_t object)
     emit_label(reader, heap_image_u64(reader->image, extra), "attrib");
     emit_items(reader, heap_image_u64(reader->image, extra + ELEMENT_CHILDREN),
                heap_image_u64(reader->image, extra + ELEMENT_LENGTH), HEAP_EDGE_INDEX);
+}
+
+/* What itertools.tee() has read ahead. Of the places behind nothing is written until it is needed. */
+static void read_tee(const struct reader *reader, uint64_t object)
+{
+    uint64_t count = heap_image_u32(reader->image, object + TEE_COUNT);
+
+    if (count <= TEE_ITEMS_MAX)
+        emit_items(reader, object + TEE_ITEMS, count, HEAP_EDGE_INDEX);
 }
 
 static void read_ndarray(const struct reader *reader, uint64_t object)
@@ -619,6 +631,9 @@ static void read_body(const struct reader *reader, uint64_t object, const struct
     case KIND_NDARRAY:
         read_ndarray(reader, object);
         break;
+    case KIND_TEE:
+        read_tee(reader, object);
+        break;
     case KIND_ANY:
         read_any_items(reader, object, type);
         break;
@@ -637,7 +652,7 @@ void heap_read_object(struct heap *heap, uint64_t object, uint32_t number, struc
     read_body(&reader, object, type);
     if (type->field_count)
         read_fields(&reader, object, type);
-    if (type->dictoffset && type->kind != KIND_TYPE)
+    if (type->dictoffset && type->kind != KIND_TYPE && type->kind != KIND_MODULE) /* whose readers have it */
         read_dict_word(&reader, object, type);
     if (type->flags & TYPE_MANAGED_DICT && heap->layout.minor >= 11)
         read_managed_dict(&reader, object, type);

@@ -12,6 +12,7 @@
 #define FRAME_OWNED_BY_GENERATOR 1
 #define TAG_MASK                 UINT64_C(3)
 #define INTERNED_SAMPLE          64u
+#define PAGE                     4096u
 
 struct roots {
     struct heap *heap;
@@ -19,6 +20,7 @@ struct roots {
     heap_root_fn *fn;
     void *context;
     uint64_t frame, code; /* the frame that is read */
+    uint64_t thread;      /* the number of its thread, from 1 on */
     uint64_t words_left;  /* of frames that may be read: there are no more than memory has */
     uint32_t frames_left;
 };
@@ -29,15 +31,18 @@ static void emit(const struct roots *roots, struct heap_root root)
         roots->fn(roots->context, &root);
 }
 
-/* Every word of a structure, from an address that is a multiple of 8. */
-static void emit_words(const struct roots *roots, enum heap_root_kind kind, uint64_t start, uint64_t size)
+/* Every word of a thread state, but for its frame (up to 3.10 an object), which has been told. */
+static void emit_thread_state(const struct roots *roots, uint64_t thread)
 {
-    const unsigned char *bytes = heap_image_get(roots->image, start, size);
+    const struct layout *layout = &roots->heap->runtime->layout;
+    uint64_t size = layout->thread_state.size & ~7u;
+    const unsigned char *bytes = heap_image_get(roots->image, thread, size);
 
     for (uint64_t at = 0; bytes && at + 8 <= size; at += 8) {
-        struct heap_root root = {.kind = kind, .holder = start, .number = at};
+        struct heap_root root = {.kind = HEAP_ROOT_THREAD, .holder = thread, .number = at};
         memcpy(&root.target, bytes + at, sizeof(root.target));
-        emit(roots, root);
+        if (layout->thread_state.frame == OFF_NONE || at != layout->thread_state.frame)
+            emit(roots, root);
     }
 }
 
@@ -55,7 +60,8 @@ static void emit_frame_edge(struct heap_visitor *visitor, const struct heap_edge
                                    .code = roots->code,
                                    .name = edge->kind == HEAP_EDGE_LOCAL ? edge->name : 0,
                                    .label = edge->label,
-                                   .number = edge->number});
+                                   .number = edge->label ? roots->thread : edge->number,
+                                   .counted = edge->counted});
 }
 
 static void emit_iframe(struct roots *roots, uint64_t frame)
@@ -73,7 +79,8 @@ static void emit_iframe(struct roots *roots, uint64_t frame)
                                        .target = frame - layout->generator.iframe,
                                        .holder = frame,
                                        .code = roots->code,
-                                       .label = "generator"});
+                                       .label = "generator",
+                                       .number = roots->thread});
         return;
     }
     struct heap_visitor visitor = {emit_frame_edge, roots};
@@ -89,8 +96,13 @@ static void emit_frames(struct roots *roots, uint64_t thread)
         at = heap_image_u64(roots->image, thread + layout->thread_state.frame);
         for (; at && roots->frames_left && roots->words_left; roots->frames_left--) {
             uint64_t code = heap_image_u64(roots->image, at + roots->heap->layout.frame.code);
-            emit(roots, (struct heap_root){
-                            .kind = HEAP_ROOT_FRAME, .target = at, .holder = at, .code = code, .label = "frame"});
+            emit(roots, (struct heap_root){.kind = HEAP_ROOT_FRAME,
+                                           .target = at,
+                                           .holder = at,
+                                           .code = code,
+                                           .label = "frame",
+                                           .number = roots->thread,
+                                           .counted = true}); /* by the C function that runs it */
             at = heap_image_u64(roots->image, at + roots->heap->layout.frame.back);
         }
         return;
@@ -115,8 +127,9 @@ static void emit_threads(struct roots *roots, uint64_t interpreter)
     uint64_t thread = heap_image_u64(roots->image, interpreter + layout->interpreter.threads_head);
 
     for (uint32_t left = THREADS_MAX; thread && left; left--) {
+        roots->thread++;
         emit_frames(roots, thread);
-        emit_words(roots, HEAP_ROOT_THREAD, thread, layout->thread_state.size & ~7u);
+        emit_thread_state(roots, thread);
         thread = heap_image_u64(roots->image, thread + layout->thread_state.next);
     }
 }
@@ -170,6 +183,12 @@ static bool is_told_already(const struct heap *heap, uint64_t address)
     return false;
 }
 
+/* The kernel makes one mapping of a library's variables and of an arena that happens to lie behind them. */
+static bool is_in_pool(const struct heap *heap, uint64_t local)
+{
+    return heap->pools[local / PAGE / 8] >> local / PAGE % 8 & 1;
+}
+
 /* The words of libraries' variables, and the objects that are such variables. */
 static void emit_statics_of(const struct roots *roots, const struct heap_range *range)
 {
@@ -177,6 +196,10 @@ static void emit_statics_of(const struct roots *roots, const struct heap_range *
 
     for (uint64_t at = 0; at + 8 <= range->size; at += 8) {
         uint64_t address = range->start + at;
+        if (is_in_pool(heap, range->local + at)) {
+            at = ((at / PAGE) + 1) * PAGE - 8;
+            continue;
+        }
         if (heap_has(heap, (uint32_t)((range->local + at) / 8))) {
             uint32_t type = heap_type_at(heap, heap_image_u64(roots->image, address + heap->layout.object.type));
             emit(roots, (struct heap_root){.kind = HEAP_ROOT_OBJECT, .target = address, .holder = address});

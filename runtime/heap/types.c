@@ -231,7 +231,10 @@ static void compile_words(struct heap *heap, struct heap_type *type)
         from = heap->layout.object.size + 16;
     if (type->kind == KIND_ANY && type->itemsize)
         from = heap->layout.object.ob_size + 8;
-    for (uint32_t at = (from + 7) & ~7u; at + 8 <= type->basicsize && at < 1 << 16; at += 8) {
+    /* A dict that is counted from the end lies behind the items: of the body there is a word less. */
+    bool managed = heap->layout.minor >= 11 && type->flags & TYPE_MANAGED_DICT;
+    int64_t end = type->basicsize - (type->dictoffset < 0 && !managed ? 8 : 0);
+    for (uint32_t at = (from + 7) & ~7u; at + 8 <= end && at < 1 << 16; at += 8) {
         if (is_special_word(type, at))
             continue;
         const char *label = type->known ? heap_find_name(&heap->layout, type->known->name, at) : NULL;

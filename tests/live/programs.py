@@ -57,7 +57,9 @@ class Worker(Program):
     """targets/stress.py with given works; at its end it says what went wrong in it."""
 
     def __init__(self, python, works, life=900):
-        super().__init__(python, "stress", works, env={"TARGET_LIFE": str(life)})
+        # All that malloc() takes lies in [heap]: Traces compares the rest.
+        super().__init__(python, "stress", works, env={"TARGET_LIFE": str(life), "MALLOC_ARENA_MAX": "1",
+                                                       "MALLOC_MMAP_THRESHOLD_": str(1 << 30)})
         assert self.hear() == "ready"
         self.looked_at = 0
 

@@ -75,8 +75,8 @@ static struct error *hear_edge(void *context, const struct snapshot_edge *edge)
 
 static struct error *hear_root(void *context, const struct snapshot_root *root)
 {
-    hear(context, "root %u %u %x %lx %lu %s\n", root->kind, root->target, root->code, (unsigned long)root->holder,
-         (unsigned long)root->number, root->name ? root->name : "-");
+    hear(context, "root %u %u %x %lx %lu %s%s\n", root->kind, root->target, root->code, (unsigned long)root->holder,
+         (unsigned long)root->number, root->name ? root->name : "-", root->counted ? " counted" : "");
     return NULL;
 }
 
@@ -122,8 +122,8 @@ static void put_records(struct snapshot_writer *writer)
     snapshot_put_edge(writer, &(struct snapshot_edge){2, 2, SNAPSHOT_EDGE_STATE, true, 0, NULL}, 5);
     snapshot_begin(writer, SNAPSHOT_ROOTS, 0);
     assert_false(snapshot_knows_name(writer, 5));
-    snapshot_put_root(writer, &(struct snapshot_root){SNAPSHOT_ROOT_FRAME, 2, 1, 0x1234, 3, "local"});
-    snapshot_put_root(writer, &(struct snapshot_root){SNAPSHOT_ROOT_STATIC, 0, SNAPSHOT_NONE, 0, 0, NULL});
+    snapshot_put_root(writer, &(struct snapshot_root){SNAPSHOT_ROOT_FRAME, 2, 1, 0x1234, 3, "local", true});
+    snapshot_put_root(writer, &(struct snapshot_root){SNAPSHOT_ROOT_STATIC, 0, SNAPSHOT_NONE, 0, 0, NULL, false});
     snapshot_begin(writer, SNAPSHOT_VALUES, 0);
     snapshot_put_value(writer, &(struct snapshot_value){1, SNAPSHOT_STR, false, "text", 4});
     snapshot_put_value(writer, &(struct snapshot_value){2, SNAPSHOT_BYTES, true, "\x01\xff", 2});
@@ -133,7 +133,7 @@ static const char expected[] = "pid=4711\n2 types\ntype 5000 type of builtins\nt
                                "3 nodes\nnode 5000 408 0 4294967295 112\nnode 6000 1099511627776 0 7 017\n"
                                "node 7ffffffffff8 16 1 0 000\n"
                                "edge 0-2 1 1 0 name\nedge 2-0 4 0 99 -\nedge 2-1 7 1 3 once\nedge 2-2 11 1 0 name\n"
-                               "root 0 2 1 1234 3 local\nroot 6 0 ffffffff 0 0 -\n"
+                               "root 0 2 1 1234 3 local counted\nroot 6 0 ffffffff 0 0 -\n"
                                "value 1 1 0 text\nvalue 2 4 1 \x01\xff\n";
 
 /* With a section that nobody knows at its end. */
@@ -344,7 +344,7 @@ static void put_root_that_is_not(struct snapshot_writer *writer)
 {
     put_one_of_each(writer, &sound_node);
     snapshot_begin(writer, SNAPSHOT_ROOTS, 0);
-    snapshot_put_root(writer, &(struct snapshot_root){SNAPSHOT_ROOT_FRAME, 1, SNAPSHOT_NONE, 0, 0, NULL});
+    snapshot_put_root(writer, &(struct snapshot_root){SNAPSHOT_ROOT_FRAME, 1, SNAPSHOT_NONE, 0, 0, NULL, false});
 }
 
 static void put_value_of_nothing(struct snapshot_writer *writer)

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* diff: what grew between two snapshots, or between one and a process as it is now, and who keeps it. */
+#include "cli/growth.h"
+
+struct diff {
+    struct growth_types types;
+    struct growth_look before, after;
+    struct growth growth;
+};
+
+static struct error *diff_look_before(struct diff *diff, const struct cli_options *options)
+{
+    struct cli_options quiet = *options;
+    struct graph graph = {.edge_count = 0};
+    struct heap_view view;
+
+    quiet.json = false;
+    struct error *error = heap_view_open(&view, &quiet, NULL);
+    if (error)
+        return error;
+    error = growth_look_take(&diff->before, &diff->types, &view, &graph, options);
+    graph_deinit(&graph);
+    heap_view_close(&view);
+    return error;
+}
+
+static void diff_json(const struct diff *diff, const struct heap_view *view, const struct cli_options *options, struct json *json)
+{
+    heap_view_json_pause(view, json);
+    json_begin_object(json, "result");
+    growth_json(&diff->growth, &diff->types, &diff->before, &diff->after, 0, 2, options, json);
+    heap_view_json(view, json);
+    json_end_object(json);
+}
+
+static struct error *diff_answer(struct diff *diff, struct heap_view *view, const struct graph *graph,
+                                 const struct cli_options *options, struct json *json)
+{
+    struct error *error = growth_find(&diff->growth, &diff->types, &diff->before, &diff->after, view, graph,
+                                      growth_keepers_wanted(options));
+
+    if (error)
+        return error;
+    if (diff->before.origin.pid != diff->after.origin.pid || diff->before.origin.start_time != diff->after.origin.start_time)
+        cli_note(options, "TWO PROCESSES, %lu and %lu: only counts and bytes by type mean something",
+                 (unsigned long)diff->before.origin.pid, (unsigned long)diff->after.origin.pid);
+    if (options->json)
+        diff_json(diff, view, options, json);
+    else
+        error = growth_print(&diff->growth, &diff->types, &diff->before, &diff->after, 0, 2, options);
+    if (!error)
+        heap_view_note(view, options);
+    return error;
+}
+
+static struct error *diff_ask(struct diff *diff, const struct cli_options *options, struct json *json)
+{
+    struct cli_options second = *options;
+    struct graph graph = {.edge_count = 0};
+    struct heap_view view;
+    struct error *error = diff_look_before(diff, options);
+
+    second.words++;
+    if (error || (error = heap_view_open(&view, &second, json)))
+        return error;
+    error = growth_look_take(&diff->after, &diff->types, &view, &graph, options);
+    if (!error)
+        error = diff_answer(diff, &view, &graph, options, json);
+    graph_deinit(&graph);
+    heap_view_close(&view);
+    return error;
+}
+
+static struct error *diff_run(const struct cli_options *options, struct json *json)
+{
+    struct diff diff = {.types = {.count = 0}};
+    struct error *error = diff_ask(&diff, options, json);
+
+    growth_deinit(&diff.growth);
+    growth_look_deinit(&diff.before);
+    growth_look_deinit(&diff.after);
+    growth_types_deinit(&diff.types);
+    return error;
+}
+
+const struct cli_command cli_command_diff = {
+    .name = "diff",
+    .synopsis = "FILE (FILE or PID)",
+    .summary = "what grew between two snapshots, and who keeps it",
+    .description = "Of each type how many objects and bytes more, which are new and which gone, and references that nobody accounts\n"
+                   "for; then who keeps the new ones: the nearest object that was there before, by its name. The second may be\n"
+                   "the process itself.",
+    .example = "safepoint diff before.sps after.sps",
+    .takes = CLI_TAKES_ROWS | CLI_TAKES_FREEZE | CLI_TAKES_WAIT,
+    .words_min = 2,
+    .words_max = 2,
+    .run = diff_run,
+};
