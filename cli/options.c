@@ -287,6 +287,14 @@ struct error *cli_parse_options(struct cli_options *options, int argc, char **ar
     return NULL;
 }
 
+int cli_takes(const struct cli_command *command)
+{
+    /* What trims, or looks again and again, needs the process. */
+    bool live = command->takes & (CLI_TAKES_TRIM | CLI_TAKES_EVERY);
+
+    return command->takes | (command->takes & CLI_TAKES_FREEZE && !live ? CLI_TAKES_CORE : 0);
+}
+
 const char *cli_group_names(int group)
 {
     for (const struct cli_group *each = cli_groups; each->takes; each++) {
