@@ -238,18 +238,19 @@ static size_t walk_stack(struct tasks_read *read, uint64_t coroutine, bool runs)
     return count;
 }
 
-static void describe_frame(struct tasks_read *read, const struct task_walk_frame *walked, struct task_frame *frame)
+static bool describe_frame(struct tasks_read *read, const struct task_walk_frame *walked, struct task_frame *frame)
 {
     struct python_frame text;
     char name[sizeof(text.function)];
 
     if (!reader_describe_frame(&read->reader, &walked->frame, &text))
-        read->torn = true;
+        return false;
     /* Before 3.11 only the generator knows its qualified name. */
     if (walked->generator && reader_generator_name(&read->reader, walked->generator, name, sizeof(name)))
         memcpy(text.function, name, sizeof(name));
     *frame = (struct task_frame){strdup(text.function), strdup(text.file), text.line};
     read->out_of_memory |= !frame->function || !frame->file;
+    return true;
 }
 
 static void describe_stack(struct tasks_read *read, size_t count, struct task *task)
@@ -257,8 +258,12 @@ static void describe_stack(struct tasks_read *read, size_t count, struct task *t
     task->cut = count == FRAMES_MAX;
     task->frames = calloc(count ? count : 1, sizeof(*task->frames));
     read->out_of_memory |= !task->frames;
-    for (; task->frames && task->frame_count < count; task->frame_count++)
-        describe_frame(read, &read->walk[task->frame_count], &task->frames[task->frame_count]);
+    for (size_t i = 0; task->frames && i < count; i++) {
+        if (describe_frame(read, &read->walk[i], &task->frames[task->frame_count]))
+            task->frame_count++;
+        else
+            read->torn = task->changing = true;
+    }
 }
 
 /* ----------------------------------------------------------------- one task */
@@ -294,27 +299,58 @@ static void read_coroutine(struct tasks_read *read, uint64_t coroutine, struct t
     task->coroutine = copy_text(read, coroutine ? text : "");
 }
 
+/* FNV-1a, over words. */
+static uint64_t mix(uint64_t hash, uint64_t word)
+{
+    return (hash ^ word) * UINT64_C(0x100000001b3);
+}
+
+/* Of all that its stack and state are told by, `count` frames of read->walk among it. */
+static uint64_t sign_task(const struct tasks_read *read, const struct task *task, uint64_t coroutine, uint64_t waiter,
+                          size_t count)
+{
+    uint64_t hash = mix(mix(mix(UINT64_C(0xcbf29ce484222325), coroutine), waiter), task->state);
+
+    for (size_t i = 0; i < count; i++) {
+        const struct task_walk_frame *walked = &read->walk[i];
+        hash = mix(mix(hash, walked->frame.at.value), walked->generator);
+        hash = mix(mix(hash, walked->frame.code.value), (uint64_t)walked->frame.instruction);
+    }
+    return hash;
+}
+
+/* Reads what changes, and walks its stack into read->walk: how many frames. */
+static size_t look_at_task(struct tasks_read *read, struct task *task, uint64_t *coroutine, uint64_t *waiter)
+{
+    const struct futures *futures = &read->futures;
+    enum future_kind kind = future_task_kind(futures, task->address);
+
+    *coroutine = task_coroutine(futures, task->address, kind);
+    *waiter = task_waiter(futures, task->address, kind);
+    task->state = future_state(futures, task->address, kind);
+    if (task->state == TASK_PENDING && *coroutine && reader_is_generator(&read->reader, *coroutine) &&
+        reader_generator_runs(&read->reader, *coroutine))
+        task->state = TASK_RUNNING;
+    return walk_stack(read, *coroutine, task->state == TASK_RUNNING);
+}
+
 static void read_task(struct tasks_read *read, uint64_t address, int64_t interpreter, struct task *task)
 {
     const struct futures *futures = &read->futures;
     enum future_kind kind = future_task_kind(futures, address);
-    uint64_t coroutine = task_coroutine(futures, address, kind), waiter = task_waiter(futures, address, kind);
-    bool runs =
-        coroutine && reader_is_generator(&read->reader, coroutine) && reader_generator_runs(&read->reader, coroutine);
+    uint64_t coroutine, waiter;
 
     *task = (struct task){.address = address, .interpreter = interpreter, .python = kind == FUTURE_PYTHON};
     task->loop = future_loop(futures, address, kind);
-    task->state = future_state(futures, address, kind);
-    if (task->state == TASK_PENDING && runs)
-        task->state = TASK_RUNNING;
     task->must_cancel = task_must_cancel(futures, address, kind);
     task->cancels = task_cancels(futures, address, kind);
+    size_t count = look_at_task(read, task, &coroutine, &waiter);
+    bool pending = task->state == TASK_PENDING;
+    task->signature = sign_task(read, task, coroutine, waiter, count);
     read_name(read, task_name(futures, address, kind), task);
     read_coroutine(read, coroutine, task);
-    size_t count = walk_stack(read, coroutine, task->state == TASK_RUNNING);
     describe_stack(read, count, task);
-    task_wait_find(futures, read->walk, task->state == TASK_PENDING ? count : 0,
-                   task->state == TASK_PENDING ? waiter : 0, &task->wait);
+    task_wait_find(futures, read->walk, pending ? count : 0, pending ? waiter : 0, &task->wait);
     read->out_of_memory |= !task_awaiters_find(futures, address, &task->awaited_by, &task->awaiter_count);
 }
 
@@ -606,6 +642,22 @@ static bool stayed(const struct activity *activities, size_t count, size_t threa
     return all;
 }
 
+/* The process ran meanwhile: which tasks are, in memory that is read anew, what they were? */
+static void check_tasks(struct tasks_read *read)
+{
+    struct error *error = pages_refresh(&read->reader.view.pages);
+
+    for (size_t i = 0; i < read->tasks->count; i++) {
+        struct task again = {.address = read->tasks->items[i].address};
+        uint64_t coroutine, waiter;
+        size_t count = error ? 0 : look_at_task(read, &again, &coroutine, &waiter);
+
+        if (error || sign_task(read, &again, coroutine, waiter, count) != read->tasks->items[i].signature)
+            read->tasks->items[i].changing = true;
+    }
+    error_destroy(error);
+}
+
 /* Again, until nothing ran meanwhile, or as often as is sensible. */
 static struct error *read_until_steady(struct tasks_read *read)
 {
@@ -626,6 +678,8 @@ static struct error *read_until_steady(struct tasks_read *read)
         if (!read->tasks->changing && !error)
             break;
     }
+    if (!error && read->tasks->changing)
+        check_tasks(read);
     return error;
 }
 
