@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "attach/core.h"
 #include "attach/error.h"
 #include "inject/inject.h"
 #include "protocol/json.h"
@@ -48,9 +49,6 @@ struct cli_options {
         bool no_fork, no_pause;
         uint64_t max_memory; /* bytes that we may take; 0: no bound */
     } freeze;
-    struct {
-        bool group, all;
-    } tasks;
     bool trim;               /* of mem: --trim */
     struct {
         bool refs, cycles;   /* one alone; neither: both */
@@ -67,11 +65,16 @@ struct cli_options {
         bool in, out;        /* one alone; neither: both */
     } sides;                 /* of refs */
     size_t depth;            /* --depth; 0: not said */
+    struct {
+        bool group, all;
+    } tasks;
     bool values;             /* what strings and numbers hold: --values */
     struct {
         bool locals, native, hold; /* hold: --stop */
         bool one;                  /* --thread was said */
     } stack;
+    struct core_options core; /* --exe, --root */
+    bool debuginfod;         /* --debuginfod */
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -97,8 +100,9 @@ enum {
     CLI_TAKES_FOR = 1 << 14, /* --for */
     CLI_TAKES_EVERY = 1 << 15, /* --every */
     CLI_TAKES_EXPORT = 1 << 16, /* --format --of */
-    CLI_TAKES_STOP = 1 << 17,   /* --stop */
-    CLI_TAKES_TASKS = 1 << 18,  /* --group --all */
+    CLI_TAKES_TASKS = 1 << 17, /* --group --all */
+    CLI_TAKES_STOP = 1 << 18, /* --stop */
+    CLI_TAKES_CORE = 1 << 19, /* --exe --root, and a core file for a target; CLI_TAKES_FREEZE has them too */
 };
 
 struct cli_command {
@@ -110,8 +114,16 @@ struct cli_command {
     struct error *(*run)(const struct cli_options *options, struct json *json);
 };
 
-/* The long name of an option by its place; NULL behind the last. */
+/* options.c: the long name of an option by its place, "" of one that has none; NULL behind the last. */
 const char *cli_option_name(size_t i);
+
+/* Fills in what options say; `words` and `count` are what is left. `taken`: the groups (CLI_TAKES_) of those that were given.
+ * ERROR_USAGE. --version prints and exits. */
+struct error *cli_parse_options(struct cli_options *options, int argc, char **argv, int *taken)
+    __attribute__((warn_unused_result));
+
+/* What the options of a group are called. */
+const char *cli_group_names(int group);
 
 /* Options that go together: what they are called, and their help. Ended by a row of nothing. */
 struct cli_group {
@@ -121,13 +133,14 @@ struct cli_group {
 extern const struct cli_group cli_groups[];
 
 extern const struct cli_command cli_command_ps, cli_command_info, cli_command_doctor, cli_command_exec, cli_command_stats;
-extern const struct cli_command cli_command_stack, cli_command_tasks, cli_command_locks,
-    cli_command_gc, cli_command_heap, cli_command_why, cli_command_refs, cli_command_retained;
-extern const struct cli_command cli_command_leaks, cli_command_diff, cli_command_grow, cli_command_export, cli_command_mem, cli_command_snapshot, cli_command_console, cli_command_help;
+extern const struct cli_command cli_command_stack, cli_command_gc, cli_command_heap, cli_command_why, cli_command_refs, cli_command_retained;
+extern const struct cli_command cli_command_leaks, cli_command_diff, cli_command_grow, cli_command_export, cli_command_tasks, cli_command_locks, cli_command_mem, cli_command_snapshot, cli_command_console, cli_command_help;
 
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];
 const struct cli_command *cli_find_command(const char *name);
+/* Its `takes`, with what others bring with them. */
+int cli_takes(const struct cli_command *command);
 
 /* ----------------------------------------------------------------- output.c */
 

@@ -30,7 +30,7 @@ static void excess_add_node(struct excess_row *row, const struct heap_node *node
 }
 
 static struct error *excess_add_lack(struct excess *excess, const struct heap_view *view, const struct heap_node *node,
-                                     uint32_t lack)
+                                     uint32_t number, uint32_t lack)
 {
     if ((excess->lack_count & (excess->lack_count - 1)) == 0) { /* 0 or a power of two: the room is used up */
         size_t room = excess->lack_count ? excess->lack_count * 2 : 1;
@@ -43,8 +43,7 @@ static struct error *excess_add_lack(struct excess *excess, const struct heap_vi
     if (!name)
         return excess_out_of_memory();
     excess->lacks[excess->lack_count++] =
-        (struct excess_lack){name, node->address, node->refcount, node->refcount + lack};
-    excess->lack_total += lack;
+        (struct excess_lack){name, node->address, number, node->refcount, node->refcount + lack};
     return NULL;
 }
 
@@ -58,12 +57,94 @@ static struct error *excess_sum(struct excess *excess, struct excess_row *sums, 
 
         excess_add_node(&sums[node.type], &node, balance.excess, held);
         if (balance.lack) {
-            struct error *error = excess_add_lack(excess, view, &node, balance.lack);
+            struct error *error = excess_add_lack(excess, view, &node, i, balance.lack);
             if (error)
                 return error;
         }
     }
     return NULL;
+}
+
+/* ------------------------------------------------------------ under-counts */
+
+/* Fields that were found by their values, or that C code declares as members, may be borrowed: nobody is accused by them. */
+static bool excess_is_sure(const struct heap_view *view, const struct heap_graph_edge *edge)
+{
+    if (edge->kind == HEAP_EDGE_FIELD && edge->number) /* a declared one has an offset */
+        return !strcmp(heap_view_module_name(view, heap_view_node(view, edge->from).type), "builtins");
+    return edge->kind != HEAP_EDGE_WORD && edge->kind != HEAP_EDGE_SLOT && edge->kind != HEAP_EDGE_STATE;
+}
+
+static int excess_compare_lack(const void *a, const void *b)
+{
+    uint32_t x = ((const struct excess_lack *)a)->node, y = ((const struct excess_lack *)b)->node;
+
+    return x < y ? -1 : x > y;
+}
+
+static struct excess_lack *excess_find_lack(const struct excess *excess, uint32_t node)
+{
+    const struct excess_lack key = {.node = node};
+
+    return bsearch(&key, excess->lacks, excess->lack_count, sizeof(key), excess_compare_lack);
+}
+
+struct excess_doubts {
+    struct excess *excess;
+    const struct heap_view *view;
+};
+
+static void excess_doubt(void *context, const struct heap_graph_edge *edge)
+{
+    struct excess_doubts *doubts = context;
+    struct excess_lack *lack = edge->counted ? excess_find_lack(doubts->excess, edge->target) : NULL;
+
+    if (lack && lack->found && !excess_is_sure(doubts->view, edge))
+        lack->found--;
+}
+
+/* All that refer to one that lacks a reference, by rising number. */
+static uint32_t *excess_list_holders(const struct excess *excess, const struct graph *graph, size_t *count)
+{
+    scoped_free uint64_t *suspects = calloc(graph->nodes.count / 64 + 1, sizeof(*suspects));
+    uint32_t *holders = suspects ? malloc(((size_t)graph->nodes.count + 1) * sizeof(*holders)) : NULL;
+
+    *count = 0;
+    if (!holders)
+        return NULL;
+    for (size_t i = 0; i < excess->lack_count; i++)
+        suspects[excess->lacks[i].node / 64] |= UINT64_C(1) << excess->lacks[i].node % 64;
+    for (uint32_t from = 0; from < graph->nodes.count; from++) {
+        bool holds = false;
+        for (uint32_t e = graph->first[from]; e < graph->first[from + 1] && !holds; e++)
+            holds = suspects[graph_target(graph, e) / 64] >> graph_target(graph, e) % 64 & 1;
+        if (holds)
+            holders[(*count)++] = from;
+    }
+    return holders;
+}
+
+/* Leaves those out that only a doubtful reference speaks against. */
+static struct error *excess_confirm(struct excess *excess, struct heap_view *view, const struct graph *graph)
+{
+    size_t count, kept = 0;
+
+    if (!excess->lack_count)
+        return NULL;
+    scoped_free uint32_t *holders = excess_list_holders(excess, graph, &count);
+    if (!holders)
+        return excess_out_of_memory();
+    struct excess_doubts doubts = {excess, view};
+    struct error *error = heap_graph_visit(view, holders, count, excess_doubt, &doubts);
+    for (size_t i = 0; i < excess->lack_count; i++) {
+        struct excess_lack *lack = &excess->lacks[i];
+        if (lack->found > lack->refcount)
+            excess->lacks[kept++] = *lack;
+        else
+            free(lack->name);
+    }
+    excess->lack_count = kept;
+    return error;
 }
 
 /* -------------------------------------------------------------------- by name */
@@ -134,6 +215,8 @@ struct error *excess_count(struct excess *excess, struct heap_view *view, const 
     if (!error)
         error = excess_sum(excess, sums, view, graph, &references);
     references_deinit(&references);
+    if (!error)
+        error = excess_confirm(excess, view, graph);
     if (!error)
         error = excess_name_rows(excess, sums, view);
     if (!error)

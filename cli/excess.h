@@ -19,7 +19,7 @@ struct excess_row {
 struct excess_lack {
     char *name;
     uint64_t address;
-    uint32_t refcount, found;
+    uint32_t node, refcount, found;
 };
 
 struct excess {
@@ -27,7 +27,7 @@ struct excess {
     size_t count;
     struct excess_lack *lacks; /* by address */
     size_t lack_count;
-    uint64_t objects, total, lack_total; /* objects with excess; all excess; all that is lacking */
+    uint64_t objects, total; /* that have excess; all of it */
 };
 
 /* ERROR_SYSTEM, ERROR_BAD_FILE. End it with excess_deinit() in any case; it needs neither view nor graph then. */

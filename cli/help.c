@@ -45,6 +45,7 @@ static const char help_common_options[] =
     "  --color auto|always|never\n"
     "  -q, --quiet           no notes on standard error\n"
     "  -v, --verbose\n"
+    "  --debuginfod          fetch the debug information of a build that we don't know (DEBUGINFOD_URLS)\n"
     "  --help, --version\n";
 
 const struct cli_group cli_groups[] = {
@@ -73,9 +74,10 @@ const struct cli_group cli_groups[] = {
     {CLI_TAKES_STACK, "--locals, --native",
      "  --locals              the variables of each frame\n"
      "  --native              the frames of C among those of Python; each thread is stopped for an instant\n"
-     "  --stop                stop the whole process while it is read: an exact picture\n"},
-    {CLI_TAKES_THREAD, "--thread",
      "  --thread main|TID     this one alone\n"},
+    {CLI_TAKES_STOP, "--stop",
+     "  --stop                stop the whole process while it is read: an exact picture\n"},
+    {CLI_TAKES_THREAD, "--thread", ""}, /* it means another thing to each */
     {CLI_TAKES_LEAKS, "--refs, --cycles, --exit-code",
      "  --refs, --cycles      one alone\n"
      "  --exit-code           status 1 on a finding\n"},
@@ -88,6 +90,9 @@ const struct cli_group cli_groups[] = {
      "                        for Chrome's DevTools and memlab; a line of JSON for each object and reference; a part\n"
      "                        of it for Graphviz\n"
      "  --of ADDRESS|TYPE     of dot: around which objects; --depth NUMBER: so many steps from there (default 2)\n"},
+    {CLI_TAKES_TASKS, "--group, --all",
+     "  --group               count tasks that do the same at the same place\n"
+     "  --all                 list finished tasks that somebody keeps, too\n"},
     {CLI_TAKES_TRIM, "--trim",
      "  --trim                have it give back what its malloc keeps free: malloc_trim(0) runs in it\n"},
     {CLI_MAKES_FILE, "-o",
@@ -98,6 +103,9 @@ const struct cli_group cli_groups[] = {
      "  --no-fork             no copy-on-write child: the memory is copied while the process is stopped\n"
      "  --no-pause            read the process as it runs\n"
      "  --max-memory SIZE     take no more than this; what is left out makes the answer partial\n"},
+    {CLI_TAKES_CORE, "--exe, --root",
+      "  --exe FILE            of a core: the program's own file\n"
+      "  --root DIR            of a core: where the paths of its files begin\n"},
     {CLI_TAKES_WAIT, "--timeout, --wake",
      "  --timeout DURATION    500ms, 10s, 5m (default 10s): how long a safe point, and an answer, is waited for\n"
      "  --no-wake             wait for a blocked thread rather than wake it (--wake never)\n"
@@ -107,7 +115,7 @@ const struct cli_group cli_groups[] = {
 
 static const char help_statuses[] =
     "0 done, 1 a finding (--exit-code), 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
-    "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a snapshot is damaged,\n130 interrupted.\n";
+    "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a file is damaged,\n130 interrupted.\n";
 
 static const char *help_runs_code(const struct cli_command *command)
 {
@@ -123,7 +131,7 @@ static void help_print_options(const struct cli_command *command)
 {
     fprintf(cli_output, "\nOptions:\n");
     for (const struct cli_group *group = cli_groups; group->takes; group++) {
-        if (command->takes & group->takes)
+        if (cli_takes(command) & group->takes)
             fputs(group->help, cli_output);
     }
 }
@@ -147,7 +155,7 @@ void help_print(const struct cli_command *command)
         return;
     }
     fputs("safepoint [OPTIONS] COMMAND TARGET [ARGUMENTS]\n"
-          "safepoint PID                 the same as: safepoint info PID\n\n"
+          "safepoint PID, safepoint FILE the same as: safepoint info; FILE is a core or a snapshot\n\n"
           "Attaches to a live CPython process by PID, makes it run a script at its safe point, and\n"
           "reports what it finds. No restart, no change to its code.\n\nCommands:\n",
           cli_output);
@@ -227,7 +235,7 @@ static void help_print_completion(void)
           "        -*) COMPREPLY=($(compgen -W '",
           cli_output);
     for (size_t i = 0; (name = cli_option_name(i)); i++)
-        fprintf(cli_output, "%s--%s", i ? " " : "", name);
+        fprintf(cli_output, "%s%s ", name[0] ? "--" : "", name);
     fputs("' -- \"$word\")) ;;\n"
           "        *)  if [ \"$COMP_CWORD\" = 1 ]; then\n"
           "                COMPREPLY=($(compgen -W \"$commands\" -- \"$word\"))\n"

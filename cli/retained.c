@@ -285,7 +285,6 @@ static struct error *retained_unfold(struct retained *retained, uint32_t parent,
         return retained_out_of_memory();
     retained_offer_children(&biggest, parent);
     size_t first = retained->count;
-    scoped_free struct retained_row *rows = NULL;
     for (size_t i = 0; i < biggest.count; i++) {
         if (!retained_add(retained, heap[i], depth))
             return retained_out_of_memory();

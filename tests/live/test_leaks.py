@@ -319,6 +319,59 @@ def test_given_up_too_often(python, forgetful):
         assert leaks(target, "--refs")["refs"]["under_counts"] == []
 
 
+LIBRARIES = """
+import warnings
+warnings.simplefilter("ignore")
+for name in %r.split():
+    try: __import__(name)
+    except ImportError: pass
+import array, asyncio, collections, csv, ctypes, datetime, decimal, functools, gc, hashlib, io, itertools, json, mmap, pickle, random, re, select
+import socket, sqlite3, struct, zlib
+import xml.etree.ElementTree as ET
+LIBRARIES_KEPT = keep = [decimal.Decimal(number) / 3 for number in range(200)]
+keep += [ET.fromstring("<a>" + "<b x='1'>t</b>u" * 100 + "</a>"), sqlite3.connect(":memory:"), sqlite3.connect(":memory:").execute("select 1")]
+class Structure(ctypes.Structure): _fields_ = [("x", ctypes.c_int), ("p", ctypes.POINTER(ctypes.c_int))]
+keep += [Structure() for _ in range(20)] + [(Structure * 5)(), ctypes.pointer(ctypes.c_int(5)), ctypes.byref(ctypes.c_int(5))]
+keep += [re.compile("x%%d(.*)" %% number) for number in range(30)] + list(re.finditer("a(b)?", "abaaab"))
+keep += [datetime.datetime.now(datetime.timezone.utc), memoryview(bytearray(10)), array.array("d", [1, 2]), struct.Struct("ii")]
+keep += [itertools.chain([1], [2]), itertools.count(5), itertools.product([1, 2], [3]), itertools.permutations([1, 2]), itertools.tee([1]), zip([1], [2])]
+keep += [functools.partial(print, 1), functools.lru_cache(5)(len), functools.cmp_to_key(lambda a, b: 0)(5), random.Random(5)]
+keep += [collections.Counter("abc"), collections.OrderedDict(a=1), collections.ChainMap({}), csv.reader(["a,b"]), hashlib.sha256(), zlib.compressobj()]
+keep += [socket.socket(), select.poll(), mmap.mmap(-1, 4096), pickle.Pickler(io.BytesIO()), json.JSONDecoder(), io.TextIOWrapper(io.BytesIO())]
+async def wait(seconds): await asyncio.sleep(seconds)
+LIBRARIES_LOOP = asyncio.new_event_loop()
+keep += [LIBRARIES_LOOP.create_task(wait(1000)) for _ in range(20)]
+LIBRARIES_LOOP.run_until_complete(wait(0.01))
+gc.collect()
+"""
+LIBRARY_NAMES = """
+argparse ast asyncio base64 bisect bz2 calendar cmd code codecs collections concurrent.futures configparser contextlib copy csv ctypes
+dataclasses datetime decimal difflib dis email.message enum fractions functools gettext glob gzip hashlib heapq hmac html.parser http.client
+http.server inspect io ipaddress json logging.handlers lzma mimetypes mmap numbers operator pathlib pickle pickletools platform pprint
+profile queue random sched secrets select selectors shelve shlex shutil signal socket socketserver sqlite3 ssl statistics string struct
+subprocess symtable tempfile textwrap threading timeit tokenize trace traceback tracemalloc typing uuid weakref xml.dom.minidom
+xml.etree.ElementTree zlib zoneinfo
+"""
+
+
+def test_no_false_alarm(python, tmp_path):
+    """Of a heap full of the standard library's types: none lacks a reference, no type's excess grows, nothing is garbage."""
+    before = str(tmp_path / "before.sps")
+    with target_running(python) as target:
+        target.do(LIBRARIES % LIBRARY_NAMES)
+        target.do("gc.disable(); gc.collect()")
+        safepoint("snapshot", target.until_blocked(), "-o", before).expect(0)
+        result = leaks(target)
+        assert result["refs"]["under_counts"] == []
+        assert result["cycles"]["objects"] == target.ask("gc.collect()")
+        assert result["refs"]["excess"] < 2000, result["refs"]["types"][:5]
+        for _ in range(3):
+            target.do("json.loads(json.dumps({'key': [1, 2.5, None, 'text'] * 300})); re.findall('x(y)', 'xy' * 300)")
+        grown = safepoint("leaks", "--json", "--refs", before, target.until_blocked(), "--exit-code").expect(0).result["refs"]
+        assert grown["under_counts"] == [] and all(abs(row["growth"]) < 10 for row in grown["types"]), grown["types"][:5]
+        target.do("gc.enable()")
+
+
 def test_usage(idle, tmp_path):
     file = str(tmp_path / "one.sps")
     safepoint("snapshot", idle.until_blocked(), "-o", file).expect(0)
