@@ -138,6 +138,14 @@ def test_what_they_wait_for(loops):
     assert not any(task["must_cancel"] for task in tasks.values())
 
 
+def test_stopped_meanwhile(loops):
+    """--stop: the same, and the process goes on."""
+    stopped = safepoint("tasks", "--json", "--stop", loops.at_rest()).expect(0)
+    assert "were stopped for" in stopped.errors
+    assert [task["address"] for task in stopped.result["tasks"]] == [task["address"] for task in read(loops)["tasks"]]
+    assert stopped.result["changing"] is False and loops.tracer() == 0 and loops.state() in "RS" and loops.ask("1 + 1") == 2
+
+
 def test_finished_ones(loops):
     """Those that are kept by somebody, where asyncio's registry still has them (up to 3.13)."""
     every, some = by_name(read(loops, "--all")), by_name(read(loops))
