@@ -39,6 +39,14 @@ const struct cli_command *cli_find_command(const char *name)
     return NULL;
 }
 
+int cli_takes(const struct cli_command *command)
+{
+    /* What trims, or looks again and again, needs the process. */
+    bool live = command->takes & (CLI_TAKES_TRIM | CLI_TAKES_EVERY);
+
+    return command->takes | (command->takes & CLI_TAKES_FREEZE && !live ? CLI_TAKES_CORE : 0);
+}
+
 static const char help_common_options[] =
     "  --json                one JSON object on standard output, errors too\n"
     "  -o, --output FILE     write the answer there\n"

@@ -95,14 +95,6 @@ static struct error *main_find_command(struct cli_options *options)
     return NULL;
 }
 
-int cli_takes(const struct cli_command *command)
-{
-    /* What trims, or looks again and again, needs the process. */
-    bool live = command->takes & (CLI_TAKES_TRIM | CLI_TAKES_EVERY);
-
-    return command->takes | (command->takes & CLI_TAKES_FREEZE && !live ? CLI_TAKES_CORE : 0);
-}
-
 /* What is for a core only, and what can't be asked of one. */
 static struct error *main_check_core(const struct cli_options *options, int taken)
 {
