@@ -67,7 +67,7 @@ struct error *graph_add_root(struct graph *graph, const struct graph_root *root)
 struct error *graph_finish(struct graph *graph) __attribute__((warn_unused_result));
 
 /* Words that look like references, in the interpreter's structures and in libraries' variables, may be what is left of one: a
- * root whose target has no more references than were found in the heap is stale. ERROR_SYSTEM. */
+ * root whose target has no more references than were found in the heap and in frames is stale. ERROR_SYSTEM. */
 struct error *graph_check_roots(struct graph *graph) __attribute__((warn_unused_result));
 
 /* All of a heap that was read; its nodes are graph_nodes_of_heap(). */

@@ -17,7 +17,7 @@ static bool is_guessed(const struct graph_root *root)
     return root->kind == HEAP_ROOT_INTERPRETER || root->kind == HEAP_ROOT_THREAD || root->kind == HEAP_ROOT_STATIC;
 }
 
-/* What guessed roots refer to, and how many references to it there are in the heap. */
+/* What guessed roots refer to, and how many references to it there are in the heap and in frames. */
 struct suspects {
     uint64_t *bits;  /* one a node: a guessed root refers to it */
     uint32_t *ranks; /* of those before each word of bits */
@@ -63,6 +63,11 @@ static void count_found(struct suspects *suspects, const struct graph *graph)
         uint32_t target = graph_target(graph, (uint32_t)e);
         if (is_suspect(suspects, target) && graph_is_counted(graph, (uint32_t)e))
             suspects->found[rank_of(suspects, target)]++;
+    }
+    for (size_t i = 0; i < graph->root_count; i++) { /* the memory of frames may lie behind a library's variables */
+        const struct graph_root *root = &graph->roots[i];
+        if (root->kind == HEAP_ROOT_FRAME && is_suspect(suspects, root->target))
+            suspects->found[rank_of(suspects, root->target)]++;
     }
 }
 

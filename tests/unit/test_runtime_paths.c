@@ -244,13 +244,13 @@ static void stale_roots(void **state)
     assert_null(graph_add_edge(&graph, 0, 2, true));
     assert_null(graph_add_edge(&graph, 1, 2, false));
     assert_null(graph_finish(&graph));
-    refcounts[0] = 1, refcounts[1] = 1, refcounts[2] = 2;
+    refcounts[0] = 1, refcounts[1] = 2, refcounts[2] = 2;
     for (uint32_t target = 0; target < 3; target++)
         assert_null(graph_add_root(&graph, &(struct graph_root){.kind = HEAP_ROOT_STATIC, .target = target}));
     assert_null(graph_add_root(&graph, &(struct graph_root){.kind = HEAP_ROOT_FRAME, .target = 1}));
     assert_null(graph_check_roots(&graph));
     assert_false(graph.roots[0].stale);
-    assert_true(graph.roots[1].stale); /* the one reference that it has was found */
+    assert_true(graph.roots[1].stale); /* both of its references were found, one in the frame */
     assert_false(graph.roots[2].stale);
     assert_false(graph.roots[3].stale); /* a frame's is no guess */
     graph_deinit(&graph);
