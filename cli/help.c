@@ -69,7 +69,7 @@ const struct cli_group cli_groups[] = {
      "  --channel auto|passed|directory\n"
      "                        how the answer comes: a socket passed, or one in a private directory\n"},
     {CLI_TAKES_HEAP, "--by, --sort, --min, --match",
-     "  --by type|module|size|generation\n"
+     "  --by type|module|size|generation, of retained type|module|root\n"
      "  --sort bytes|count|refs|name\n"
      "  --min SIZE            only rows of at least so many bytes (64K, 10M)\n"
      "  --match PATTERN       only rows whose name fits, as 'app.*'\n"},

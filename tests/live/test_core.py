@@ -189,7 +189,7 @@ def test_one_that_is_cut_short(some_python, directory):
             if answer.status:
                 assert answer.error["code"] == "BAD_FILE" and "cut short" in answer.error["message"]
                 continue
-            assert answer.result["partial"] is True and answer.result["missing_bytes"] > 0
+            assert answer.result["partial"] is True and answer.result["missing_bytes"] >= size - at
             assert answer.result["objects"] <= live["objects"]
             assert "PARTIAL" in safepoint("heap", cut(core, at)).expect().errors
         assert answers == {0, 9}
