@@ -404,15 +404,13 @@ static struct error *read_once(struct tasks_read *read)
         error = read_listed(read, &list, interpreters[i].id);
         free(list.items);
     }
-    if (!error)
-        error = read_loops(read);
-    if (!error)
+    if (!error && !(error = sort_tasks(read->tasks)) && !(error = read_loops(read)))
         find_holders(read);
     if (read->out_of_memory) {
         error_destroy(error);
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the tasks");
     }
-    return error ? error : sort_tasks(read->tasks);
+    return error;
 }
 
 static bool stayed(const struct activity *activities, size_t count, size_t threads)

@@ -197,6 +197,17 @@ def test_text(loops):
     assert "\x1b" not in text
 
 
+def test_another_interpreter(python):
+    if python.minor < (3, 12):
+        pytest.skip("asyncio serves one interpreter")
+    with Loops(python) as loops:
+        assert loops.ask("start('first')") and loops.ask("begin('first', by_class)") and loops.ask("start_inside()")
+        result = read(loops)
+        where = [(task["interpreter"] > 0, task["coroutine"], task["waits_for"]["kind"]) for task in result["tasks"]]
+        assert where == [(False, "by_class", "sleep"), (True, "one", "sleep")]
+        assert [loop["interpreter"] > 0 for loop in result["loops"]] == [False, True]
+
+
 def test_no_tasks(idle):
     result = safepoint("tasks", "--json", idle.pid).expect(0).result
     assert result["tasks"] == [] and result["loops"] == [] and result["count"] == 0

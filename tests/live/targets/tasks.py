@@ -281,6 +281,28 @@ def oracle(name):
     return call(name, lambda: {hex(id(one)): described(one) for known in registries for one in known(LOOPS[name])})
 
 
+INSIDE = """
+import asyncio, os
+async def one():
+    os.write(%d, b"1")
+    await asyncio.sleep(1000)
+asyncio.run(one())
+"""
+
+
+def start_inside():
+    """A loop in an interpreter of its own, in a thread of its own; it waits until that runs."""
+    try:
+        import _interpreters as module
+        run = module.exec
+    except ImportError:
+        import _xxsubinterpreters as module
+        run = module.run_string
+    ends = os.pipe()
+    threading.Thread(target=run, args=(module.create(), INSIDE % ends[1]), daemon=True).start()
+    return os.read(ends[0], 1) == b"1"
+
+
 def line_of(frame):
     return frame.lineno if hasattr(frame, "lineno") else frame.location[0]
 
