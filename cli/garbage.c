@@ -202,7 +202,8 @@ static struct error *garbage_find_cycles(struct garbage_work *work)
     struct cycles_rule rule = {.untold = NULL};
     struct error *error = cycles_find(&work->cycles, work->graph, &rule);
 
-    if (error || (error = garbage_find_untold(work)) || !work->untold_count)
+    if (error || !work->cycles.member_count || (error = garbage_find_classes(work)) ||
+        (error = garbage_find_untold(work)) || !work->untold_count)
         return error;
     rule.untold = work->untold;
     rule.untold_count = work->untold_count;
@@ -591,9 +592,7 @@ struct error *garbage_find(struct garbage *garbage, struct heap_view *view, cons
         return garbage_out_of_memory();
     if (view->heap)
         heap_read_generations(view->heap);
-    struct error *error = garbage_find_classes(&work);
-    if (!error)
-        error = garbage_find_cycles(&work);
+    struct error *error = garbage_find_cycles(&work);
     if (!error && work.cycles.member_count)
         error = garbage_name(&work);
     cycles_deinit(&work.cycles);
