@@ -114,13 +114,22 @@ $(BUILD)/stack-reads: tests/stack/reads.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 $(BUILD)/snapshot-dump: tests/snapshot/dump.c $(LIBRARY_OBJECTS) $(BUILD)/flags
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
 
+# Layouts against debug information, for the live tests.
+$(BUILD)/layout-check: tests/debug_info/check.c $(LIBRARY_OBJECTS) $(BUILD)/flags
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MF $@.d -o $@ $< $(LIBRARY_OBJECTS) $(PKG_LIBS) $(LIBS)
+
+# The program without its tables of layouts: it knows a Python by its debug information alone.
+NO_TABLES := layout_find_table layout_find_supplement heap_layout_tables_count
+$(BUILD)/safepoint-no-tables: $(OBJECTS) tests/debug_info/no_tables.c
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(NO_TABLES:%=-Wl,--wrap=%) -MF $@.d -o $@ tests/debug_info/no_tables.c $(OBJECTS) $(PKG_LIBS) $(LIBS)
+
 # Every source compiled and nothing linked (lint).
 .PHONY: objects
 objects: $(OBJECTS)
 
 ## check: unit tests, then live tests on every Python found (makes build/sid first)
 .PHONY: check
-check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/freeze $(BUILD)/snapshot-dump $(BUILD)/stack-reads $(BUILD)/heap/compare $(BUILD)/heap/torn unit sid faults
+check: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/freeze $(BUILD)/snapshot-dump $(BUILD)/stack-reads $(BUILD)/heap/compare $(BUILD)/heap/torn $(BUILD)/layout-check $(BUILD)/safepoint-no-tables unit sid faults
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/live -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) $(PYTEST) tests/heap -m 'not long' -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 
@@ -211,6 +220,7 @@ format: build/deps-lint.stamp
 bench: build/deps-bench.stamp $(BUILD)/safepoint sid
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/bench.py
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/heap.py
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/leaks.py
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/stack.py
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/export.py
 

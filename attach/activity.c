@@ -102,10 +102,25 @@ void activity_look(struct activity *activity, pid_t pid, pid_t tid)
         activity->state = 'R';
 }
 
+void activity_look_core(struct activity *activity, const struct core_thread *thread)
+{
+    struct arch_state state = {.register_size = thread->register_size};
+    long number = -1;
+
+    *activity = (struct activity){.tid = thread->tid, .state = 'R', .syscall = -1, .processor = -1};
+    memcpy(state.registers, thread->registers, sizeof(state.registers));
+    if (arch_native.blocked(&state, &number, activity->arguments) == ARCH_NOT_BLOCKED)
+        return;
+    activity->state = 'S';
+    activity->syscall = syscall_unrestarted(number, activity->arguments);
+}
+
 bool activity_stayed(const struct activity *activity)
 {
     uint64_t turns;
 
+    if (!activity->pid)
+        return true;
     return activity->turns_known && read_turns(activity->pid, activity->tid, &turns) && turns == activity->turns;
 }
 

@@ -10,8 +10,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "attach/core.h"
+
 struct activity {
-    pid_t pid, tid;
+    pid_t pid, tid;        /* pid 0: of a core */
     char name[64];
     char state;            /* as in status: R S D T t Z; X: it is gone */
     long syscall;          /* that it is blocked in; -1: none, or unknown */
@@ -23,6 +25,9 @@ struct activity {
 
 /* Looks at a thread of a process; one that is gone has the state X. */
 void activity_look(struct activity *activity, pid_t pid, pid_t tid);
+
+/* The same of a thread of a core: what it was blocked in, by its registers. It has no pid, and has stayed. */
+void activity_look_core(struct activity *activity, const struct core_thread *thread);
 
 /* Hasn't the thread run for an instant since activity_look()? False where that can't be told. */
 bool activity_stayed(const struct activity *activity);

@@ -17,6 +17,7 @@
 #include <sys/sysmacros.h>
 
 #include "attach/arch/arch.h"
+#include "attach/core.h"
 #include "attach/dynamic.h"
 #include "attach/scope.h"
 #include "attach/sections.h"
@@ -48,9 +49,7 @@ static bool image_is_same_file(int fd, const struct map *map)
            minor(st.st_dev) == map->device_minor;
 }
 
-/* Opens a path only if a regular file is there: opening another may have an effect
- * (a device) or wait (a pipe), and what lies at a path is the target's choice. */
-static int image_open_path(const char *path, int flags)
+int image_open_regular(const char *path, int flags)
 {
     scoped_fd int place = open(path, O_PATH | O_CLOEXEC | flags);
     char again[64];
@@ -66,6 +65,16 @@ static int image_open_path(const char *path, int flags)
     return open(again, O_RDONLY | O_CLOEXEC);
 }
 
+static int image_open_core_file(struct core *core, const struct map *map)
+{
+    int fd;
+    struct error *error = core_open_file(core, map, &fd);
+
+    error_destroy(error);
+    errno = error ? ENOENT : 0;
+    return fd;
+}
+
 /* The ways to the very file that is mapped, best first. /proc/PID/map_files
  * wants CAP_CHECKPOINT_RESTORE; the others are compared by device and inode
  * (an overlay or btrfs may show another device: then the inode must do). */
@@ -74,13 +83,15 @@ int image_open_file(const struct process *process, const struct map *map)
     char path[PATH_MAX + 64];
     struct stat st;
 
+    if (process->core)
+        return image_open_core_file(process->core, map);
     snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", process->pid, (unsigned long long)map->start.value,
              (unsigned long long)map->end.value);
-    int fd = image_open_path(path, 0);
+    int fd = image_open_regular(path, 0);
     if (fd >= 0)
         return fd;
     snprintf(path, sizeof(path), "/proc/%d/exe", process->pid);
-    fd = image_open_path(path, 0);
+    fd = image_open_regular(path, 0);
     if (fd >= 0 && image_is_same_file(fd, map))
         return fd;
     if (fd >= 0)
@@ -89,7 +100,7 @@ int image_open_file(const struct process *process, const struct map *map)
     if (map->deleted || map->path[0] != '/')
         return -1;
     snprintf(path, sizeof(path), "/proc/%d/root%s", process->pid, map->path);
-    fd = image_open_path(path, O_NOFOLLOW);
+    fd = image_open_regular(path, O_NOFOLLOW);
     if (fd < 0 || (fstat(fd, &st) == 0 && st.st_ino == map->inode))
         return fd;
     close(fd);
@@ -298,30 +309,40 @@ static const struct map *image_find_start(const struct maps *maps, const struct 
     return start;
 }
 
+/* Of what is in memory; where that doesn't serve either, `refusal` of the file is the error. */
 static struct error *image_open_loaded(struct image **opened, const struct process *process, const struct map *map,
-                                       int err)
+                                       struct error *refusal)
 {
     struct maps maps;
-    struct error *error = maps_read(&maps, process->pid);
+    struct error *error = process_read_maps(process, &maps);
 
-    if (error)
+    if (error) {
+        error_destroy(refusal);
         return error;
+    }
     const struct map *start = image_find_start(&maps, map);
     error = start ? image_open_memory(opened, &process->memory, start) : NULL;
-    if (!*opened) {
-        error_destroy(error);
-        error = image_refuse_file(process, map, err);
-    }
     maps_deinit(&maps);
-    return error;
+    error_destroy(*opened ? refusal : error);
+    return *opened ? NULL : refusal;
+}
+
+static struct error *image_open_core(struct image **opened, const struct process *process, const struct map *map)
+{
+    int fd;
+    struct error *refusal = core_open_file(process->core, map, &fd);
+
+    return refusal ? image_open_loaded(opened, process, map, refusal) : image_open_fd(opened, fd, map);
 }
 
 struct error *image_open(struct image **opened, const struct process *process, const struct map *map)
 {
-    int fd = image_open_file(process, map), err = errno;
-
     *opened = NULL;
-    return fd >= 0 ? image_open_fd(opened, fd, map) : image_open_loaded(opened, process, map, err);
+    if (process->core)
+        return image_open_core(opened, process, map);
+    int fd = image_open_file(process, map), err = errno;
+    return fd >= 0 ? image_open_fd(opened, fd, map)
+                   : image_open_loaded(opened, process, map, image_refuse_file(process, map, err));
 }
 
 void image_close(struct image *image)
@@ -334,6 +355,11 @@ void image_close(struct image *image)
     free(image->segments);
     free(image->path);
     free(image);
+}
+
+int image_dup_file(const struct image *image)
+{
+    return image->fd < 0 ? -1 : fcntl(image->fd, F_DUPFD_CLOEXEC, 0);
 }
 
 uint64_t image_bias(const struct image *image)

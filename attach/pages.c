@@ -172,6 +172,8 @@ struct error *pages_refresh(struct pages *pages)
     scoped_free struct page **list = malloc((pages->count + 1) * sizeof(*list));
     size_t count = 0;
 
+    if (pages->process->core) /* it doesn't change, and its pid is nobody's to read */
+        return NULL;
     if (!list)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the target's pages");
     for (size_t i = 0; i < pages->room; i++) {

@@ -7,6 +7,7 @@
 #include "attach/process.h"
 
 #include <dirent.h>
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -19,6 +20,7 @@
 #include <sys/uio.h>
 
 #include "attach/access.h"
+#include "attach/core.h"
 #include "attach/scope.h"
 #include "attach/syscalls.h"
 
@@ -336,6 +338,8 @@ void process_close(struct process *process)
     if (process->memory_fd >= 0)
         close(process->memory_fd);
     process->pidfd = process->memory_fd = -1;
+    core_close(process->core);
+    process->core = NULL;
     process_unlock(process);
 }
 
@@ -377,6 +381,9 @@ static bool process_has_new_memory(const struct process *process)
 struct error *process_check(const struct process *process)
 {
     struct pollfd ended = {.fd = process->pidfd, .events = POLLIN};
+
+    if (process->core)
+        return NULL;
     bool replaced = poll(&ended, 1, 0) == 0 && process_has_new_memory(process);
 
     /* One that ends gives up its memory a little before. */
@@ -385,6 +392,40 @@ struct error *process_check(const struct process *process)
     if (replaced)
         return error_create(ERROR_TARGET_ENDED, NULL, "process %d has become another program (execve)", process->pid);
     return NULL;
+}
+
+/* ------------------------------------------------------------- what is in it */
+
+struct error *process_read_maps(const struct process *process, struct maps *maps)
+{
+    return process->core ? core_read_maps(process->core, maps) : maps_read(maps, process->pid);
+}
+
+static struct address process_search_entry(const unsigned char *auxv, size_t size)
+{
+    uint64_t pair[2];
+
+    for (size_t at = 0; auxv && at + sizeof(pair) <= size; at += sizeof(pair)) {
+        memcpy(pair, auxv + at, sizeof(pair));
+        if (pair[0] == AT_ENTRY)
+            return address_of(pair[1]);
+    }
+    return ADDRESS_NULL;
+}
+
+struct address process_find_entry(const struct process *process)
+{
+    scoped_free char *text = NULL;
+    size_t size = 0;
+
+    if (process->core) {
+        const unsigned char *auxv = core_auxv(process->core, &size);
+        return process_search_entry(auxv, size);
+    }
+    struct error *error = process_read_file(process->pid, "auxv", &text, &size);
+    struct address entry = error ? ADDRESS_NULL : process_search_entry((const unsigned char *)text, size);
+    error_destroy(error);
+    return entry;
 }
 
 /* ------------------------------------------------------------- access */

@@ -11,10 +11,14 @@
 #include <sys/types.h>
 
 #include "error.h"
+#include "maps.h"
 #include "memory.h"
+
+struct core;
 
 struct process {
     pid_t pid;
+    struct core *core;       /* NULL: it lives; else it is a core file (core.h), and its pid nothing but a name. Owned */
     int pidfd;
     int memory_fd;           /* /proc/PID/mem; -1: may not be opened */
     uint64_t start_time;     /* clock ticks after boot: field 22 of /proc/PID/stat */
@@ -28,7 +32,7 @@ struct process {
 struct error *process_open(struct process *process, pid_t pid) __attribute__((warn_unused_result));
 void process_close(struct process *process);
 
-/* NULL as long as the PID is still the process that was opened, not a zombie and, where its
+/* NULL of a core, and as long as the PID is still the process that was opened, not a zombie and, where its
  * memory may be opened, no other program by execve(); ERROR_TARGET_ENDED otherwise. */
 struct error *process_check(const struct process *process) __attribute__((warn_unused_result));
 
@@ -77,6 +81,12 @@ bool process_runs_chain(pid_t pid, pid_t tid);
 /* The system call that a thread is blocked in, and its first argument (unless NULL); -1 when it runs or it
  * can't be told. The thread isn't stopped for it. */
 long process_read_syscall(pid_t pid, pid_t tid, uint64_t *argument);
+
+/* Its mappings, of a core as of a process. ERROR_PERMISSION, ERROR_TARGET_ENDED. End them with maps_deinit(). */
+struct error *process_read_maps(const struct process *process, struct maps *maps) __attribute__((warn_unused_result));
+
+/* The address where its program begins (AT_ENTRY); ADDRESS_NULL: can't be told. */
+struct address process_find_entry(const struct process *process);
 
 /* Field 22 of /proc/PID/stat. */
 struct error *process_read_start_time(pid_t pid, uint64_t *ticks) __attribute__((warn_unused_result));

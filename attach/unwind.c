@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "attach/arch/arch.h"
+#include "attach/core.h"
 #include "attach/image.h"
 #include "attach/scope.h"
 
@@ -252,10 +253,27 @@ static struct error *copy_stack(const struct unwinder *unwinder, uint64_t end, s
     return NULL;
 }
 
+/* Of a core, as it has them. */
+static struct error *read_core_state(const struct core *core, pid_t tid, struct arch_state *state)
+{
+    size_t count;
+    const struct core_thread *threads = core_threads(core, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        if (threads[i].tid != tid)
+            continue;
+        *state = (struct arch_state){.register_size = threads[i].register_size};
+        memcpy(state->registers, threads[i].registers, sizeof(state->registers));
+        return NULL;
+    }
+    return error_create(ERROR_BAD_FILE, NULL, "the core has no registers of thread %d", tid);
+}
+
 struct error *unwinder_copy(const struct unwinder *unwinder, pid_t tid, struct unwind_copy *copy)
 {
+    const struct core *core = unwinder->process->core;
     struct arch_state state;
-    struct error *error = arch_native.read_state(tid, &state);
+    struct error *error = core ? read_core_state(core, tid, &state) : arch_native.read_state(tid, &state);
 
     *copy = (struct unwind_copy){0};
     if (error)

@@ -37,7 +37,7 @@ struct error *unwinder_create(struct unwinder **unwinder, const struct process *
     __attribute__((warn_unused_result));
 void unwinder_destroy(struct unwinder *unwinder); /* NULL is legal */
 
-/* Copies a thread that is stopped; it stays so, and unchanged. End the copy with unwind_copy_deinit(). */
+/* Copies a thread that is stopped, or one of a core; it stays so, and unchanged. End the copy with unwind_copy_deinit(). */
 struct error *unwinder_copy(const struct unwinder *unwinder, pid_t tid, struct unwind_copy *copy)
     __attribute__((warn_unused_result));
 void unwind_copy_deinit(struct unwind_copy *copy);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "attach/core.h"
 #include "attach/error.h"
 #include "inject/inject.h"
 #include "protocol/json.h"
@@ -72,6 +73,8 @@ struct cli_options {
         bool locals, native, hold; /* hold: --stop */
         bool one;                  /* --thread was said */
     } stack;
+    struct core_options core; /* --exe, --root */
+    bool debuginfod;         /* --debuginfod */
     int count;               /* words behind the command */
     char **words;
     int script_count;        /* words behind "--" */
@@ -99,6 +102,7 @@ enum {
     CLI_TAKES_EXPORT = 1 << 16, /* --format --of */
     CLI_TAKES_TASKS = 1 << 17, /* --group --all */
     CLI_TAKES_STOP = 1 << 18, /* --stop */
+    CLI_TAKES_CORE = 1 << 19, /* --exe --root, and a core file for a target; CLI_TAKES_FREEZE has them too */
 };
 
 struct cli_command {
@@ -135,6 +139,8 @@ extern const struct cli_command cli_command_leaks, cli_command_diff, cli_command
 /* The table, ended by NULL, in the order of the help. */
 extern const struct cli_command *const cli_commands[];
 const struct cli_command *cli_find_command(const char *name);
+/* Its `takes`, with what others bring with them. */
+int cli_takes(const struct cli_command *command);
 
 /* ----------------------------------------------------------------- output.c */
 

@@ -3,8 +3,10 @@
 #include "cli/export.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
+#include "attach/scope.h"
 #include "cli/new_file.h"
 
 #define EXPORT_BUFFER (1u << 20)
@@ -21,12 +23,18 @@ static const struct export_format {
 
 /* ------------------------------------------------------------------ answer */
 
+static bool export_to_stdout(const struct cli_options *options)
+{
+    return !strcmp(options->output_path, "-");
+}
+
 static void export_print(const struct export *export)
 {
+    bool to_stdout = export_to_stdout(export->options);
     char objects[32], edges[32], bytes[24];
 
-    cli_note(export->options, "%s: %s objects of %s, %s references", export->options->output_path,
-             cli_format_count(objects, sizeof(objects), export->objects), cli_format_size(bytes, sizeof(bytes), export->bytes),
+    cli_note(export->options, "%s%s%s objects of %s, %s references", to_stdout ? "" : export->options->output_path,
+             to_stdout ? "" : ": ", cli_format_count(objects, sizeof(objects), export->objects), cli_format_size(bytes, sizeof(bytes), export->bytes),
              cli_format_count(edges, sizeof(edges), export->edges));
 }
 
@@ -47,11 +55,6 @@ static void export_print_json(const struct export *export, uint64_t file_bytes, 
 }
 
 /* -------------------------------------------------------------------- run */
-
-static bool export_to_stdout(const struct cli_options *options)
-{
-    return !strcmp(options->output_path, "-");
-}
 
 static struct error *export_check(const struct cli_options *options)
 {
@@ -109,6 +112,21 @@ static struct error *export_to(struct export *export, struct new_file *file, str
     return error;
 }
 
+/* A file without a name, where there is room for the one that is made; or wherever the system has them. */
+static FILE *export_open_waiting(const struct cli_options *options)
+{
+    const char *slash = strrchr(options->output_path, '/');
+    scoped_free char *directory = strndup(options->output_path, slash ? (size_t)(slash - options->output_path) + 1 : 0);
+    scoped_fd int fd = -1;
+    FILE *file = NULL;
+
+    if (directory && !export_to_stdout(options))
+        fd = open(slash ? directory : ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 && (file = fdopen(fd, "w+")))
+        scope_take_fd(&fd);
+    return file ? file : tmpfile();
+}
+
 static struct error *export_run(const struct cli_options *options, struct json *json)
 {
     struct export export = {.options = options, .file = cli_output};
@@ -119,7 +137,7 @@ static struct error *export_run(const struct cli_options *options, struct json *
         export.file = file.stream;
     if (error)
         return error;
-    export.waiting = tmpfile();
+    export.waiting = export_open_waiting(options);
     if (!export.waiting)
         error = error_create_errno(ERROR_SYSTEM, errno, "can't make a temporary file");
     else {

@@ -156,22 +156,22 @@ static struct error *gc_show(const struct session *session, const struct cli_opt
 static struct error *gc_run(const struct cli_options *options, struct json *json)
 {
     struct session session;
-    pid_t pid;
-    struct error *error = cli_parse_pid(options->words[0], &pid);
+    struct error *error = session_open_target(&session, options);
 
-    if (error || (error = session_open(&session, pid)))
+    if (error)
         return error;
-    error = gc_show(&session, options, json);
+    error = session_explain_error(&session.process, gc_show(&session, options, json));
     session_close(&session);
     return error;
 }
 
 const struct cli_command cli_command_gc = {
     .name = "gc",
-    .synopsis = "PID",
+    .synopsis = "PID or CORE",
     .summary = "the garbage collector: on or off, collecting now, generations, thresholds, what it has collected",
     .description = "Everything is read from outside: nothing is stopped, and no collection is begun.",
     .example = "safepoint gc 4711",
+    .takes = CLI_TAKES_CORE,
     .words_min = 1,
     .words_max = 1,
     .run = gc_run,

@@ -311,7 +311,7 @@ const struct cli_command cli_command_heap = {
     .description = "Every object, whether or not the garbage collector tracks it, read from outside: BYTES as\n"
                    "sys.getsizeof() counts them (a __sizeof__ written in Python is not run), REFS the sum of the\n"
                    "refcounts without immortals. The 30 largest rows; all with -v or --json. The process is held\n"
-                   "for milliseconds at its safe point, and goes on while its memory of that instant is read. FILE: a snapshot.",
+                   "for milliseconds at its safe point, and goes on while its memory of that instant is read. FILE: a snapshot or a core.",
     .example = "safepoint heap 4711 --match 'app.*' --sort count",
     .takes = CLI_TAKES_HEAP | CLI_TAKES_ROWS | CLI_TAKES_FREEZE | CLI_TAKES_WAIT,
     .words_min = 1,

@@ -51,10 +51,13 @@ static struct error *view_read_once(const struct memory *memory, struct address 
 static const struct memory_ops view_once_ops = {view_read_once, NULL};
 
 /* The mappings are those of the instant: of the child, of the copy; of a process that runs, as they are now. */
-static struct error *view_find_spans(const struct freeze *freeze, struct heap_span **spans, size_t *count)
+static struct error *view_find_spans(struct heap_view *view, struct heap_span **spans, size_t *count)
 {
+    const struct freeze *freeze = &view->freeze;
     struct maps maps;
 
+    if (view->session.process.core)
+        return heap_spans_find_core(view->session.process.core, &view->session.maps, spans, count, &view->unstored);
     if (freeze->way == FREEZE_COPY)
         return heap_spans_find_copied(&freeze->copy, spans, count);
     struct error *error = maps_read(&maps, freeze->process->pid);
@@ -70,9 +73,13 @@ static struct error *view_take_room(struct heap_view *view, const struct cli_opt
     scoped_free struct heap_span *spans = NULL;
     uint64_t most = options->freeze.max_memory / 100 * VIEW_COPY_PERCENT;
     size_t count;
-    struct error *error = view_find_spans(&view->freeze, &spans, &count);
+    struct error *error = view_find_spans(view, &spans, &count);
 
-    return error ? error : heap_image_init(&view->image, spans, count, most);
+    if (!error)
+        error = heap_image_init(&view->image, spans, count, most);
+    if (!error)
+        view->image.missing += view->unstored;
+    return error;
 }
 
 static struct error *view_read(struct heap_view *view, const struct heap_progress *progress)
@@ -118,18 +125,18 @@ static struct error *view_find_objects(struct heap_view *view, const struct cli_
     struct cli_progress line;
     const struct heap_progress progress = {view_step, &line};
     double start = view_now();
-    bool again = true;
+    bool again = true, core = view->session.process.core;
     struct error *error = NULL;
 
     cli_progress_begin(&line, options);
     for (int tries = 1; again; tries++) {
         error_destroy(error);
         error = view_try(view, options, &progress);
-        again = error && error_code(error) == ERROR_UNSUPPORTED && view->freeze.way == FREEZE_LIVE &&
+        again = error && !core && error_code(error) == ERROR_UNSUPPORTED && view->freeze.way == FREEZE_LIVE &&
                 (tries < VIEW_TRIES || (view_now() - start < VIEW_PATIENCE && !options->freeze.max_memory));
     }
     cli_progress_end(&line);
-    if (error && view->freeze.way == FREEZE_LIVE && error_code(error) == ERROR_UNSUPPORTED &&
+    if (error && !core && view->freeze.way == FREEZE_LIVE && error_code(error) == ERROR_UNSUPPORTED &&
         !options->freeze.max_memory)
         error = error_with_hint(error, "it may change faster than it can be read while it runs: do without --no-pause");
     return error;
@@ -167,6 +174,21 @@ static struct error *view_open_heap(struct heap_view *view, const struct cli_opt
     return error;
 }
 
+/* A core is frozen already. */
+static struct error *view_open_core_heap(struct heap_view *view, const struct cli_options *options)
+{
+    const struct process *process = &view->session.process;
+    const struct runtime *runtime = &view->session.runtime;
+    struct error *error = heap_check_supported(runtime);
+
+    if (error)
+        return error;
+    if (!runtime->initialized || runtime->finalizing)
+        return error_create(ERROR_UNSUPPORTED, NULL, "in %s Python is starting or ending", options->words[0]);
+    view->freeze = (struct freeze){.process = process, .way = FREEZE_LIVE};
+    return session_explain_error(process, view_find_objects(view, options));
+}
+
 /* ------------------------------------------------------------- origin */
 
 static void view_copy(char *to, size_t room, const char *from)
@@ -174,21 +196,39 @@ static void view_copy(char *to, size_t room, const char *from)
     snprintf(to, room, "%s", from ? from : "");
 }
 
-static void view_describe_process(struct heap_view *view)
+static void view_describe_python(struct heap_view *view)
 {
     struct heap_origin *origin = &view->origin;
     const struct runtime *runtime = &view->session.runtime;
-    scoped_free char *container = host_container(view->session.process.pid);
 
     origin->pid = (uint64_t)view->session.process.pid;
     origin->start_time = view->session.process.start_time;
     origin->free_threaded = runtime->free_threaded;
     origin->debug = runtime->debug_build;
     view_copy(origin->python, sizeof(origin->python), runtime->version);
-    view_copy(origin->container, sizeof(origin->container), container);
-    if (gethostname(origin->host, sizeof(origin->host) - 1) < 0)
-        origin->host[0] = '\0';
-    cli_format_time(origin->time, sizeof(origin->time));
+}
+
+static void view_describe_process(struct heap_view *view)
+{
+    scoped_free char *container = host_container(view->session.process.pid);
+
+    view_describe_python(view);
+    view_copy(view->origin.container, sizeof(view->origin.container), container);
+    if (gethostname(view->origin.host, sizeof(view->origin.host) - 1) < 0)
+        view->origin.host[0] = '\0';
+    cli_format_time(view->origin.time, sizeof(view->origin.time));
+}
+
+/* Where it was written isn't told; when, only by the file. */
+static void view_describe_core(struct heap_view *view)
+{
+    struct heap_origin *origin = &view->origin;
+    time_t written = (time_t)core_get_info(view->session.process.core).written;
+    struct tm parts;
+
+    view_describe_python(view);
+    if (gmtime_r(&written, &parts))
+        strftime(origin->time, sizeof(origin->time), "%Y-%m-%dT%H:%M:%SZ", &parts);
 }
 
 /* After the freeze, of which only this is kept. */
@@ -208,6 +248,20 @@ static void view_describe_freeze(struct heap_view *view)
     origin->torn_pools = report->torn_pools;
     origin->broken_lists = report->broken_lists;
     origin->cut = report->cut;
+}
+
+/* Nobody ran Python code where nobody held the GIL: as good as a safe point. */
+static void view_describe_instant(struct heap_view *view)
+{
+    struct heap_origin *origin = &view->origin;
+    struct address holder;
+    bool held = true;
+    struct error *error = runtime_read_gil(&view->session.runtime, &held, &holder);
+
+    error_destroy(error);
+    view_copy(origin->method, sizeof(origin->method), "core");
+    origin->at_safe_point = !held && !error && !view->session.runtime.free_threaded;
+    view_copy(origin->why, sizeof(origin->why), origin->at_safe_point ? "" : "a core is of any instant, and a thread ran Python");
 }
 
 static void view_json_target(const struct heap_origin *origin, const char *path, struct json *json)
@@ -264,13 +318,34 @@ static struct error *view_open_process(struct heap_view *view, const struct cli_
     return error;
 }
 
+static struct error *view_open_core(struct heap_view *view, const struct cli_options *options, struct json *json)
+{
+    if (options->freeze.no_fork || options->freeze.no_pause)
+        return error_create(ERROR_USAGE, NULL, "%s is a core file: --no-fork and --no-pause are for a process",
+                            options->words[0]);
+    struct error *error = session_open_target(&view->session, options);
+    if (error)
+        return error;
+    view->live = true;
+    if (options->json)
+        session_json_target(json, &view->session);
+    view_describe_core(view);
+    if (!(error = view_open_core_heap(view, options))) {
+        view_describe_freeze(view);
+        view_describe_instant(view);
+    }
+    return error;
+}
+
 struct error *heap_view_open_with(struct heap_view *view, const struct cli_options *options, struct json *json,
                                   const struct heap_view_hooks *hooks)
 {
     struct error *error;
 
     *view = (struct heap_view){.hooks = hooks};
-    if (heap_view_is_file(options))
+    if (core_is_core(options->words[0]))
+        error = view_open_core(view, options, json);
+    else if (heap_view_is_file(options))
         error = view_open_file(view, options, json);
     else
         error = view_open_process(view, options, json);
@@ -332,6 +407,12 @@ static void view_note_pause(const struct heap_view *view, const struct cli_optio
         cli_note(options, "copied while it was stopped, for want of a child: %s", view->origin.refused);
 }
 
+static void view_note_core(const struct heap_view *view, const struct cli_options *options)
+{
+    cli_note(options, "a core of process %" PRIu64 ", CPython %s, of %s; copied in %.3f s, read in %.3f s", view->origin.pid,
+             view->origin.python, view->origin.time, view->copied_s, view->read_s);
+}
+
 static void view_note_file(const struct heap_view *view, const struct cli_options *options)
 {
     const struct heap_origin *origin = &view->origin;
@@ -345,7 +426,9 @@ void heap_view_note(const struct heap_view *view, const struct cli_options *opti
     const struct heap_origin *origin = &view->origin;
     char size[24];
 
-    if (view->live)
+    if (view->live && view->session.process.core)
+        view_note_core(view, options);
+    else if (view->live)
         view_note_pause(view, options);
     else
         view_note_file(view, options);

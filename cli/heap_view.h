@@ -20,10 +20,11 @@ struct heap_view_hooks {
 struct heap_view {
     struct heap_origin origin; /* whose it is, how it was had */
 
-    /* Of a process: */
+    /* Of a process, or a core (session.process.core): */
     struct session session;
     struct freeze freeze; /* ended when the objects in it have been found */
-    bool live, frozen;    /* it is a process; its freeze is still there */
+    bool live, frozen;    /* it is a process, or a core; its freeze is still there */
+    uint64_t unstored;    /* bytes that a core hasn't */
     struct heap_image image;
     struct heap *heap; /* NULL: of a file */
     double copied_s, read_s;
@@ -37,7 +38,8 @@ struct heap_view {
 bool heap_view_is_file(const struct cli_options *options);
 
 /* Opens the target of a command's first word. A process's memory is frozen as the options ask for, and the objects in it are
- * found; it runs as ever then. Of a snapshot nodes and types are read. With --json the target is printed too, also before most
+ * found; it runs as ever then. A core is its own
+ * freeze. Of a snapshot nodes and types are read. With --json the target is printed too, also before most
  * errors. ERROR_INTERRUPTED by a signal to us; session_freeze()'s; heap_file_read()'s. The view must not be moved. */
 struct error *heap_view_open(struct heap_view *view, const struct cli_options *options, struct json *json)
     __attribute__((warn_unused_result));

@@ -39,12 +39,21 @@ const struct cli_command *cli_find_command(const char *name)
     return NULL;
 }
 
+int cli_takes(const struct cli_command *command)
+{
+    /* What trims, or looks again and again, needs the process. */
+    bool live = command->takes & (CLI_TAKES_TRIM | CLI_TAKES_EVERY);
+
+    return command->takes | (command->takes & CLI_TAKES_FREEZE && !live ? CLI_TAKES_CORE : 0);
+}
+
 static const char help_common_options[] =
     "  --json                one JSON object on standard output, errors too\n"
     "  -o, --output FILE     write the answer there\n"
     "  --color auto|always|never\n"
     "  -q, --quiet           no notes on standard error\n"
     "  -v, --verbose\n"
+    "  --debuginfod          fetch the debug information of a build that we don't know (DEBUGINFOD_URLS)\n"
     "  --help, --version\n";
 
 const struct cli_group cli_groups[] = {
@@ -60,7 +69,7 @@ const struct cli_group cli_groups[] = {
      "  --channel auto|passed|directory\n"
      "                        how the answer comes: a socket passed, or one in a private directory\n"},
     {CLI_TAKES_HEAP, "--by, --sort, --min, --match",
-     "  --by type|module|size|generation\n"
+     "  --by type|module|size|generation, of retained type|module|root\n"
      "  --sort bytes|count|refs|name\n"
      "  --min SIZE            only rows of at least so many bytes (64K, 10M)\n"
      "  --match PATTERN       only rows whose name fits, as 'app.*'\n"},
@@ -102,6 +111,9 @@ const struct cli_group cli_groups[] = {
      "  --no-fork             no copy-on-write child: the memory is copied while the process is stopped\n"
      "  --no-pause            read the process as it runs\n"
      "  --max-memory SIZE     take no more than this; what is left out makes the answer partial\n"},
+    {CLI_TAKES_CORE, "--exe, --root",
+      "  --exe FILE            of a core: the program's own file\n"
+      "  --root DIR            of a core: where the paths of its files begin\n"},
     {CLI_TAKES_WAIT, "--timeout, --wake",
      "  --timeout DURATION    500ms, 10s, 5m (default 10s): how long a safe point, and an answer, is waited for\n"
      "  --no-wake             wait for a blocked thread rather than wake it (--wake never)\n"
@@ -111,7 +123,7 @@ const struct cli_group cli_groups[] = {
 
 static const char help_statuses[] =
     "0 done, 1 a finding (--exit-code), 2 usage, 3 no such process or not Python, 4 permission, 5 disabled or\n"
-    "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a snapshot is damaged,\n130 interrupted.\n";
+    "unsupported, 6 no safe point in time, 7 the script raised, 8 the target ended, 9 a file is damaged,\n130 interrupted.\n";
 
 static const char *help_runs_code(const struct cli_command *command)
 {
@@ -127,7 +139,7 @@ static void help_print_options(const struct cli_command *command)
 {
     fprintf(cli_output, "\nOptions:\n");
     for (const struct cli_group *group = cli_groups; group->takes; group++) {
-        if (command->takes & group->takes)
+        if (cli_takes(command) & group->takes)
             fputs(group->help, cli_output);
     }
 }
@@ -151,7 +163,7 @@ void help_print(const struct cli_command *command)
         return;
     }
     fputs("safepoint [OPTIONS] COMMAND TARGET [ARGUMENTS]\n"
-          "safepoint PID                 the same as: safepoint info PID\n\n"
+          "safepoint PID, safepoint FILE the same as: safepoint info; FILE is a core or a snapshot\n\n"
           "Attaches to a live CPython process by PID, makes it run a script at its safe point, and\n"
           "reports what it finds. No restart, no change to its code.\n\nCommands:\n",
           cli_output);

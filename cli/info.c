@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "attach/scope.h"
+#include "cli/core_info.h"
 #include "cli/host.h"
 #include "cli/session.h"
 #include "cli/snapshot.h"
@@ -398,6 +399,8 @@ static struct error *info_run(const struct cli_options *options, struct json *js
     struct session session;
     struct info info;
     pid_t pid;
+    if (core_is_core(options->words[0]))
+        return core_info_run(options, json);
     if (heap_view_is_file(options))
         return snapshot_info(options, json);
     struct error *error = cli_parse_pid(options->words[0], &pid);
@@ -421,12 +424,13 @@ static struct error *info_run(const struct cli_options *options, struct json *js
 const struct cli_command cli_command_info = {
     .name = "info",
     .synopsis = "PID or FILE",
-    .summary = "one process: version, memory, GIL, and what each thread is doing; or what a snapshot is of",
+    .summary = "one process: version, memory, GIL, and what each thread is doing; or what a snapshot or core is of",
     .description =
         "Everything is read from outside: nothing is stopped. IN is the innermost Python frame; of a thread\n"
         "whose frames change all the time, the innermost that stayed (\"below\"). Threads without Python are\n"
         "listed with -v; all frames by safepoint stack.",
     .example = "safepoint info 4711",
+    .takes = CLI_TAKES_CORE,
     .words_min = 1,
     .words_max = 1,
     .run = info_run,

@@ -309,7 +309,7 @@ static void print_json(struct json *json, const struct locks_view *view)
 static struct error *read_seen(struct locks_view *view, const struct session *session, const struct activity **seen)
 {
     const struct thread_rows *rows = &view->rows;
-    bool hold = view->options->stack.hold;
+    bool hold = view->options->stack.hold, still = hold || session->process.core;
     struct thread_group group;
     struct error *error = NULL;
 
@@ -317,11 +317,11 @@ static struct error *read_seen(struct locks_view *view, const struct session *se
         return error;
     for (size_t i = 0; i < rows->activity_count && hold; i++)
         activity_look(&rows->activities[i], session->process.pid, rows->activities[i].tid);
-    error = locks_read(&view->locks, &session->runtime, rows->states, seen, rows->state_count, hold);
+    error = locks_read(&view->locks, &session->runtime, rows->states, seen, rows->state_count, still);
     if (hold)
         cli_note(view->options, "all threads were stopped for %llu us",
                  (unsigned long long)(thread_group_release(&group) / 1000));
-    return error;
+    return session_explain_error(&session->process, error);
 }
 
 static struct error *read_once(struct locks_view *view, const struct session *session)
@@ -371,10 +371,9 @@ static struct error *locks_run(const struct cli_options *options, struct json *j
 {
     struct locks_view view = {.options = options};
     struct session session;
-    pid_t pid;
-    struct error *error = cli_parse_pid(options->words[0], &pid);
+    struct error *error = session_open_target(&session, options);
 
-    if (error || (error = session_open(&session, pid)))
+    if (error)
         return error;
     if (options->json)
         session_json_target(json, &session);
@@ -392,14 +391,14 @@ static struct error *locks_run(const struct cli_options *options, struct json *j
 
 const struct cli_command cli_command_locks = {
     .name = "locks",
-    .synopsis = "PID [--stop]",
+    .synopsis = "PID or CORE [--stop]",
     .summary = "which thread waits for which lock, since when, and who has it",
     .description =
         "Everything is read from outside: nothing is stopped, no code runs in the process. A lock is named when the\n"
         "address that its thread is blocked on is that lock's own. Threads that wait for each other are shown as a\n"
         "deadlock. A Lock notes no owner; a thread that is inside a `with` of it is found all the same.",
     .example = "safepoint locks 4711",
-    .takes = CLI_TAKES_STOP,
+    .takes = CLI_TAKES_CORE | CLI_TAKES_STOP,
     .words_min = 1,
     .words_max = 1,
     .run = locks_run,

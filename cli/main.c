@@ -4,9 +4,11 @@
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "attach/debug_info.h"
 #include "cli/cli.h"
 #include "cli/help.h"
 
@@ -61,6 +63,14 @@ static struct error *main_unknown_command(const char *word)
     return nearest ? error_with_hint(error, "did you mean %s? All commands: safepoint --help", nearest->name) : error;
 }
 
+/* `safepoint FILE`: a core or a snapshot. */
+static bool main_is_file(const char *word)
+{
+    struct stat st;
+
+    return stat(word, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static struct error *main_find_command(struct cli_options *options)
 {
     if (options->count == 0) {
@@ -74,10 +84,30 @@ static struct error *main_find_command(struct cli_options *options)
         return NULL;
     }
     options->command = cli_find_command(options->words[0]);
+    if (!options->command && main_is_file(options->words[0])) {
+        options->command = &cli_command_info;
+        return NULL;
+    }
     if (!options->command)
         return main_unknown_command(options->words[0]);
     options->words++;
     options->count--;
+    return NULL;
+}
+
+/* What is for a core only, and what can't be asked of one. */
+static struct error *main_check_core(const struct cli_options *options, int taken)
+{
+    bool takes = cli_takes(options->command) & CLI_TAKES_CORE, core = options->count && core_is_core(options->words[0]);
+
+    if (core && !takes && options->command != &cli_command_help)
+        return error_create(ERROR_USAGE, "a core answers: info, stack, tasks, locks, gc, and all that is asked of the heap",
+                            "%s needs a live process, and %s is a core file", options->command->name, options->words[0]);
+    if (core && options->stack.hold)
+        return error_create(ERROR_USAGE, NULL, "%s is a core file: --stop is for a process", options->words[0]);
+    if (taken & CLI_TAKES_CORE && !core)
+        return error_create(ERROR_USAGE, NULL, "--exe and --root are for a core file, and %s is none",
+                            options->count ? options->words[0] : "that");
     return NULL;
 }
 
@@ -88,9 +118,9 @@ static struct error *main_check_words(const struct cli_options *options, int tak
 
     if (options->help)
         return NULL;
-    if (taken & ~command->takes)
+    if (taken & ~cli_takes(command))
         error = error_create(ERROR_USAGE, NULL, "%s doesn't take %s", command->name,
-                             cli_group_names(taken & ~command->takes));
+                             cli_group_names(taken & ~cli_takes(command)));
     else if (options->script_count && !(command->takes & CLI_TAKES_CODE))
         error = error_create(ERROR_USAGE, NULL, "%s takes nothing behind --", command->name);
     else if (options->count < command->words_min)
@@ -114,7 +144,9 @@ static struct error *main_parse(struct cli_options *options, int argc, char **ar
     struct error *error = cli_parse_options(options, own, argv, &taken);
     if (!error)
         error = main_find_command(options);
-    return error ? error : main_check_words(options, taken);
+    if (!error)
+        error = main_check_words(options, taken);
+    return error || options->help ? error : main_check_core(options, taken);
 }
 
 /* ------------------------------------------------------------------ output */
@@ -165,6 +197,7 @@ static struct error *main_run(const struct cli_options *options, struct json *js
         help_print(options->command == &cli_command_help ? NULL : options->command);
         return NULL;
     }
+    debug_info_configure(options->core.root, options->debuginfod);
     return options->command->run(options, json);
 }
 

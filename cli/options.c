@@ -206,6 +206,9 @@ static const struct option_row option_rows[] = {
     {"stop", 0, false, CLI_TAKES_STOP, option_flag, AT(stack.hold), NULL, 0},
     {"group", 0, false, CLI_TAKES_TASKS, option_flag, AT(tasks.group), NULL, 0},
     {"all", 0, false, CLI_TAKES_TASKS, option_flag, AT(tasks.all), NULL, 0},
+    {"exe", 0, true, CLI_TAKES_CORE, option_text, AT(core.program), NULL, 0},
+    {"root", 0, true, CLI_TAKES_CORE, option_text, AT(core.root), NULL, 0},
+    {"debuginfod", 0, false, 0, option_flag, AT(debuginfod), NULL, 0},
     {"json", 0, false, 0, option_flag, AT(json), NULL, 0},
     {"output", 'o', true, 0, option_text, AT(output_path), NULL, 0},
     {"color", 0, true, 0, option_choice, AT(color), option_colors, 0},
@@ -275,6 +278,7 @@ struct error *cli_parse_options(struct cli_options *options, int argc, char **ar
     options->count = argc - optind;
     return NULL;
 }
+
 
 const char *cli_group_names(int group)
 {

@@ -39,9 +39,7 @@ struct request {
     uint64_t posted_at, deadline, retry_at, retry_after;
 };
 
-/* session.c: an error that came of the target's end is that. */
-struct error *session_explain_error(const struct process *process, struct error *error);
-/* Reads anew what may have changed since the target was opened. */
+/* session.c: reads anew what may have changed since the target was opened. */
 struct error *session_prepare(struct session *session) __attribute__((warn_unused_result));
 /* One of us at a time, who clears away what killed ones have left. Fills in the status of the process when it has the lock. */
 struct error *session_lock(struct session *session, const struct cli_options *options, uint64_t deadline,

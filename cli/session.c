@@ -17,9 +17,31 @@
 
 /* ------------------------------------------------------------------ target */
 
+/* A core doesn't change: what it lacks, it lacks for good. What makes no sense where a file is lost comes of that. */
+static struct error *session_explain_core(struct core *core, struct error *error)
+{
+    struct core_info info = core_get_info(core);
+    enum error_code code = error_code(error);
+    bool senseless = code == ERROR_UNSUPPORTED || code == ERROR_FAULT || code == ERROR_NOT_PYTHON;
+    struct error *bad = senseless ? core_get_lost(core) : NULL;
+    bool lacks = bad || code == ERROR_FAULT || code == ERROR_BUSY || (info.missing_bytes && code != ERROR_SYSTEM);
+
+    if (!lacks)
+        return error;
+    if (bad)
+        bad = error_context(bad, "%s", error_message(error));
+    else
+        bad = error_create(ERROR_BAD_FILE, code == ERROR_BUSY ? NULL : error_hint(error), "%s", error_message(error));
+    error_destroy(error);
+    return info.missing_bytes ? error_context(bad, "%s is cut short by %llu bytes", info.path,
+                                              (unsigned long long)info.missing_bytes) : bad;
+}
+
 /* An error that came of the target's end is that. */
 struct error *session_explain_error(const struct process *process, struct error *error)
 {
+    if (process->core)
+        return error ? session_explain_core(process->core, error) : NULL;
     struct error *ended = error && error_code(error) != ERROR_TARGET_ENDED ? process_check(process) : NULL;
 
     if (!ended)
@@ -32,21 +54,20 @@ static struct error *session_read_maps(struct session *session)
 {
     struct error *error, *why;
 
-    session->mapped = process_read_mapped(session->process.pid);
-    error = maps_read(&session->maps, session->process.pid);
-    if (!error || error_code(error) != ERROR_PERMISSION || !(why = process_check_access(session->process.pid)))
+    session->mapped = session->process.core ? 0 : process_read_mapped(session->process.pid);
+    error = process_read_maps(&session->process, &session->maps);
+    if (!error || session->process.core || error_code(error) != ERROR_PERMISSION ||
+        !(why = process_check_access(session->process.pid)))
         return error;
     error_destroy(error);
     return why;
 }
 
-struct error *session_open(struct session *session, pid_t pid)
+/* Of a process that is open, or a core. */
+static struct error *session_find_python(struct session *session)
 {
     struct error *error;
 
-    memset(session, 0, sizeof(*session));
-    if ((error = process_open(&session->process, pid)))
-        return error;
     if (!(error = session_read_maps(session)) &&
         (error = runtime_find(&session->runtime, &session->process, &session->maps)))
         maps_deinit(&session->maps);
@@ -57,6 +78,25 @@ struct error *session_open(struct session *session, pid_t pid)
     }
     session->target = (struct inject_target){&session->process, &session->runtime, &session->maps, {.munmap = ADDRESS_NULL}};
     return NULL;
+}
+
+struct error *session_open(struct session *session, pid_t pid)
+{
+    memset(session, 0, sizeof(*session));
+    struct error *error = process_open(&session->process, pid);
+    return error ? error : session_find_python(session);
+}
+
+struct error *session_open_target(struct session *session, const struct cli_options *options)
+{
+    pid_t pid;
+    struct error *error;
+
+    if (!core_is_core(options->words[0]))
+        return (error = cli_parse_pid(options->words[0], &pid)) ? error : session_open(session, pid);
+    memset(session, 0, sizeof(*session));
+    error = process_open_core(&session->process, options->words[0], &options->core);
+    return error ? error : session_find_python(session);
 }
 
 void session_close(struct session *session)
@@ -99,8 +139,11 @@ struct error *session_prepare(struct session *session)
 void session_json_target(struct json *json, const struct session *session)
 {
     json_begin_object(json, "target");
+    if (session->process.core)
+        json_string(json, "file", core_get_info(session->process.core).path);
     json_integer(json, "pid", session->process.pid);
-    json_unsigned(json, "start_time", session->process.start_time);
+    if (!session->process.core)
+        json_unsigned(json, "start_time", session->process.start_time);
     json_string(json, "python", session->runtime.version);
     json_boolean(json, "free_threaded", session->runtime.free_threaded);
     json_boolean(json, "debug", session->runtime.debug_build);

@@ -22,6 +22,24 @@ struct session {
 struct error *session_open(struct session *session, pid_t pid) __attribute__((warn_unused_result));
 void session_close(struct session *session);
 
+/* The same of whatever a command's first word names, for a command that only reads: a process, or a core file
+ * (session->process.core isn't NULL then, see attach/core.h). Such a command takes CLI_TAKES_CORE, opens its target by this in
+ * place of cli_parse_pid() and session_open(), and reads what it reads as ever:
+ *
+ *     struct session session;
+ *     struct error *error = session_open_target(&session, options);
+ *     ...  session.runtime, session.process.memory, session.maps, runtime_read_threads() (a thread's tid is its in the core)
+ *     error = session_explain_error(&session.process, error);    of a core: what it lacks is ERROR_BAD_FILE
+ *     session_close(&session);
+ *
+ * What it asks of /proc (state, system call, name, pages by process_vm_readv) there is none of in a core: look at
+ * session.process.core first; core_threads() has the registers. ERROR_USAGE, session_open()'s, process_open_core()'s. */
+struct error *session_open_target(struct session *session, const struct cli_options *options) __attribute__((warn_unused_result));
+
+/* An error that came of the target's end is that; of a core, one that came of what it lacks is ERROR_BAD_FILE. Takes and
+ * returns ownership; NULL stays NULL. */
+struct error *session_explain_error(const struct process *process, struct error *error) __attribute__((warn_unused_result));
+
 enum session_mode {
     SESSION_SCRIPT = 's',     /* a script without a file: -c, standard input */
     SESSION_FILE = 'f',       /* a script with __file__ */

@@ -67,7 +67,7 @@ static struct error *snapshot_run(const struct cli_options *options, struct json
 
     if (!options->output_path)
         return error_create(ERROR_USAGE, "safepoint snapshot PID -o FILE", "snapshot needs the name of the file: -o FILE");
-    if (heap_view_is_file(options))
+    if (heap_view_is_file(options) && !core_is_core(options->words[0]))
         return error_create(ERROR_USAGE, NULL, "%s is no process id: snapshot needs a live process", options->words[0]);
     if ((error = new_file_open(&file, options->output_path)))
         return error;

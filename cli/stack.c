@@ -32,6 +32,8 @@ static struct error *stack_find_thread(const struct session *session, struct cli
 {
     if (!options->stack.one || options->choice.kind != INJECT_THREAD_ID)
         return NULL;
+    if (session->process.core)
+        return NULL; /* its ids are those that it has */
     pid_t found = 0;
     scoped_free pid_t *tids = NULL;
     size_t count;
@@ -107,7 +109,8 @@ static void stack_print_head(const struct thread_row *row)
     fprintf(cli_output, "thread %d", row->activity->tid);
     if (name && *name)
         fprintf(cli_output, " \"%s\"", name);
-    fprintf(cli_output, " (%s)", kernel ? kernel : "?");
+    if (!kernel || *kernel) /* a core has none */
+        fprintf(cli_output, " (%s)", kernel ? kernel : "?");
     if (row->state && row->state->interpreter_id)
         fprintf(cli_output, " interpreter %lld", (long long)row->state->interpreter_id);
     fprintf(cli_output, ": %s", thread_row_describe(row, doing, sizeof(doing)));
@@ -385,7 +388,7 @@ static struct error *stack_show(struct session *session, struct cli_options *opt
     } else if (!error) {
         stack_print_text(&view);
     }
-    if (!error && (options->stack.hold || options->stack.native))
+    if (!error && (options->stack.hold || options->stack.native) && !session->process.core)
         cli_note(options, options->stack.hold ? "all threads were stopped for %llu us" : "no thread was stopped for longer than %llu us",
                  (unsigned long long)(view.rows.pause_ns / 1000));
     thread_rows_deinit(&view.rows);
@@ -396,10 +399,9 @@ static struct error *stack_run(const struct cli_options *options, struct json *j
 {
     struct cli_options own = *options;
     struct session session;
-    pid_t pid;
-    struct error *error = cli_parse_pid(options->words[0], &pid);
+    struct error *error = session_open_target(&session, options);
 
-    if (error || (error = session_open(&session, pid)))
+    if (error)
         return error;
     error = stack_show(&session, &own, json);
     session_close(&session);
@@ -408,14 +410,14 @@ static struct error *stack_run(const struct cli_options *options, struct json *j
 
 const struct cli_command cli_command_stack = {
     .name = "stack",
-    .synopsis = "PID [--locals [--values]] [--stop] [--thread main|TID]",
+    .synopsis = "PID or CORE [--locals [--values]] [--stop] [--thread main|TID]",
     .summary = "the Python stack of every thread, and what it is doing",
     .description =
         "Everything is read from outside. Nothing is stopped, unless --stop asks for it: a thread that runs is\n"
         "read again until its stack held still; where it never does, the frames that stayed are shown.\n"
         "--locals adds the variables, strings and numbers by type and length alone; --values, their contents.",
     .example = "safepoint stack 4711 --locals",
-    .takes = CLI_TAKES_STACK | CLI_TAKES_STOP | CLI_TAKES_THREAD | CLI_TAKES_VALUES,
+    .takes = CLI_TAKES_CORE | CLI_TAKES_STACK | CLI_TAKES_STOP | CLI_TAKES_THREAD | CLI_TAKES_VALUES,
     .words_min = 1,
     .words_max = 1,
     .run = stack_run,

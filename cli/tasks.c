@@ -120,6 +120,8 @@ static void print_task_line(const struct view_tasks *view, size_t number, unsign
         fprintf(cli_output, ", cancel asked for %s", task->cancels == 1 ? "once" : "more than once");
     print_wait(task, view->tree.first[number + 1] - view->tree.first[number]);
     print_holder(view, number);
+    if (task->changing)
+        fputs(" (changing)", cli_output);
     fputc('\n', cli_output);
 }
 
@@ -350,6 +352,7 @@ static void json_task(struct json *json, const struct task *task)
     json_string(json, "implementation", task->python ? "python" : "c");
     json_wait(json, &task->wait);
     json_stack(json, task);
+    json_boolean(json, "changing", task->changing);
     json_begin_array(json, "awaited_by");
     for (size_t i = 0; i < task->awaiter_count; i++)
         json_address(json, NULL, task->awaited_by[i]);
@@ -454,27 +457,28 @@ static struct error *show(struct view_tasks *view, struct json *json)
 /* With every thread stopped for as long as it takes, where that was asked for. */
 static struct error *read_tasks(struct view_tasks *view, const struct session *session)
 {
-    struct tasks_wish wish = {.with_done = view->options->tasks.all, .held = view->options->stack.hold};
+    bool hold = view->options->stack.hold;
+    /* A core is as if it was held. */
+    struct tasks_wish wish = {.with_done = view->options->tasks.all, .held = hold || session->process.core};
     struct thread_group group;
     struct error *error = NULL;
 
-    if (wish.held && (error = thread_group_stop(&group, &session->process, 0, HOLD_TIMEOUT_MS)))
+    if (hold && (error = thread_group_stop(&group, &session->process, 0, HOLD_TIMEOUT_MS)))
         return error;
     error = tasks_read(&view->tasks, &session->runtime, &session->maps, &wish);
-    if (wish.held)
+    if (hold)
         cli_note(view->options, "all threads were stopped for %llu us",
                  (unsigned long long)(thread_group_release(&group) / 1000));
-    return error;
+    return session_explain_error(&session->process, error);
 }
 
 static struct error *tasks_run(const struct cli_options *options, struct json *json)
 {
     struct view_tasks view = {.options = options};
     struct session session;
-    pid_t pid;
-    struct error *error = cli_parse_pid(options->words[0], &pid);
+    struct error *error = session_open_target(&session, options);
 
-    if (error || (error = session_open(&session, pid)))
+    if (error)
         return error;
     if (options->json)
         session_json_target(json, &session);
@@ -494,14 +498,14 @@ static struct error *tasks_run(const struct cli_options *options, struct json *j
 
 const struct cli_command cli_command_tasks = {
     .name = "tasks",
-    .synopsis = "PID [--group] [--all] [--stop]",
+    .synopsis = "PID or CORE [--group] [--all] [--stop]",
     .summary = "asyncio tasks: their stacks, what each waits for, and who awaits whom",
     .description = "Everything is read from outside: nothing is stopped, no code runs in the process. A task stands "
                    "under the one\n"
                    "that awaits it, its stack innermost first. --group counts tasks that are alike; --all lists "
                    "finished ones too.",
     .example = "safepoint tasks 4711 --group",
-    .takes = CLI_TAKES_TASKS | CLI_TAKES_STOP,
+    .takes = CLI_TAKES_CORE | CLI_TAKES_TASKS | CLI_TAKES_STOP,
     .words_min = 1,
     .words_max = 1,
     .run = tasks_run,

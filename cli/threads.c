@@ -12,10 +12,25 @@
 
 /* ---------------------------------------------------------------- the kernel */
 
+static int by_rising_tid(const void *a, const void *b)
+{
+    return ((const struct activity *)a)->tid - ((const struct activity *)b)->tid;
+}
+
+/* A core lists the one that ended it first. */
+static void look_at_core(struct thread_rows *rows, const struct core_thread *threads)
+{
+    for (size_t i = 0; i < rows->activity_count; i++)
+        activity_look_core(&rows->activities[i], &threads[i]);
+    qsort(rows->activities, rows->activity_count, sizeof(*rows->activities), by_rising_tid);
+}
+
 static struct error *read_activities(struct thread_rows *rows, const struct session *session)
 {
+    const struct core *core = session->process.core;
+    const struct core_thread *threads = core ? core_threads(core, &rows->activity_count) : NULL;
     scoped_free pid_t *tids = NULL;
-    struct error *error = process_list_threads(session->process.pid, &tids, &rows->activity_count);
+    struct error *error = core ? NULL : process_list_threads(session->process.pid, &tids, &rows->activity_count);
 
     if (error)
         return error;
@@ -23,7 +38,9 @@ static struct error *read_activities(struct thread_rows *rows, const struct sess
     rows->blocked = calloc(rows->activity_count + 1, sizeof(*rows->blocked));
     if (!rows->activities || !rows->blocked)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the threads");
-    for (size_t i = 0; i < rows->activity_count; i++)
+    if (core)
+        look_at_core(rows, threads);
+    for (size_t i = 0; i < rows->activity_count && !core; i++)
         activity_look(&rows->activities[i], session->process.pid, tids[i]);
     return NULL;
 }
@@ -162,6 +179,19 @@ static struct error *read_each(struct thread_rows *rows, const struct session *s
     return error;
 }
 
+/* All of a core is of one instant. */
+static struct error *read_core(struct thread_rows *rows, const struct session *session, const struct thread_request *request,
+                               const struct unwinder *unwinder)
+{
+    struct error *error = read_python(rows, session, true);
+
+    for (size_t i = 0; !error && unwinder && i < rows->activity_count; i++) {
+        if (is_native_wanted(rows, request, rows->activities[i].tid))
+            copy_held(rows, unwinder, i);
+    }
+    return session_explain_error(&session->process, error);
+}
+
 static struct error *read_with_natives(struct thread_rows *rows, const struct session *session,
                                        const struct thread_request *request)
 {
@@ -173,6 +203,8 @@ static struct error *read_with_natives(struct thread_rows *rows, const struct se
     rows->natives = calloc(rows->activity_count + 1, sizeof(*rows->natives));
     if (!rows->natives)
         error = error_create(ERROR_SYSTEM, NULL, "out of memory for the C stacks");
+    else if (session->process.core)
+        error = read_core(rows, session, request, unwinder);
     else
         error = request->hold ? read_held(rows, session, request, unwinder) : read_each(rows, session, request, unwinder);
     if (!error)
@@ -192,6 +224,8 @@ static struct error *read_all(struct thread_rows *rows, const struct session *se
     uint64_t began = tracee_clock();
     if (request->native)
         error = read_with_natives(rows, session, request);
+    else if (session->process.core)
+        error = read_core(rows, session, request, NULL);
     else
         error = request->hold ? read_held(rows, session, request, NULL) : read_python(rows, session, false);
     rows->reading_ns = tracee_clock() - began;

@@ -22,12 +22,13 @@
  */
 #include "runtime/runtime.h"
 
-#include <elf.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "attach/core.h"
 #include "attach/scope.h"
 #include "attach/tracee.h"
+#include "runtime/debug_layout.h"
 #include "runtime/debug_offsets.h"
 #include "runtime/family.h"
 #include "runtime/pending.h"
@@ -59,18 +60,9 @@ static bool is_same_file(const struct map *a, const struct map *b)
 /* The program's mapping by its entry point: paths and device numbers can lie. */
 static const struct map *find_program(const struct process *process, const struct maps *maps)
 {
-    scoped_free char *text = NULL;
-    size_t length = 0;
-    uint64_t entry[2];
-    struct error *error = process_read_file(process->pid, "auxv", &text, &length);
+    struct address entry = process_find_entry(process);
 
-    error_destroy(error);
-    for (size_t at = 0; !error && at + sizeof(entry) <= length; at += sizeof(entry)) {
-        memcpy(entry, text + at, sizeof(entry));
-        if (entry[0] == AT_ENTRY)
-            return maps_find(maps, address_of(entry[1]));
-    }
-    return NULL;
+    return entry.value ? maps_find(maps, entry) : NULL;
 }
 
 static bool is_named_python(const struct map *map)
@@ -226,8 +218,7 @@ static struct error *find_version(struct runtime *runtime, const struct maps *ma
                             map_basename(map));
     runtime->version_hex = hex ? hex : text_hex;
     version_format(runtime->version_hex, runtime->version, sizeof(runtime->version));
-    if (version_major(runtime->version_hex) != 3 || version_minor(runtime->version_hex) < LAYOUT_MINOR_FIRST ||
-        version_minor(runtime->version_hex) > LAYOUT_MINOR_LAST)
+    if (version_major(runtime->version_hex) != 3 || version_minor(runtime->version_hex) < LAYOUT_MINOR_FIRST)
         return refuse_version(runtime->version_hex, map);
     return NULL;
 }
@@ -245,23 +236,32 @@ static struct error *read_debug_offsets(struct runtime *runtime)
     return error_context(error, "CPython %s", runtime->version);
 }
 
-static struct error *find_layout(struct runtime *runtime)
+static struct error *find_layout(struct runtime *runtime, const struct map *map)
+{
+    unsigned minor = version_minor(runtime->version_hex);
+
+    if (minor > LAYOUT_MINOR_LAST)
+        return refuse_version(runtime->version_hex, map);
+    if (minor >= LAYOUT_MINOR_DEBUG_OFFSETS)
+        return read_debug_offsets(runtime);
+    const struct layout *table = layout_find_table(minor, runtime->debug_build);
+    if (!table)
+        return error_create(ERROR_UNSUPPORTED, NULL, "no table for CPython %s", runtime->version);
+    runtime->layout = *table;
+    return NULL;
+}
+
+static struct error *find_kind(struct runtime *runtime)
 {
     struct image_range range;
-    unsigned minor = version_minor(runtime->version_hex);
 
     runtime->debug_build = image_find_export(runtime->image, "_Py_NegativeRefcount", &range) ||
                            image_find_export(runtime->image, "_Py_RefTotal", &range);
-    if (minor >= LAYOUT_MINOR_DEBUG_OFFSETS)
-        return read_debug_offsets(runtime);
     /* Every object of such a build has two more words before its head. */
-    if (image_find_export(runtime->image, "_Py_PrintReferences", &range))
+    if (version_minor(runtime->version_hex) < LAYOUT_MINOR_DEBUG_OFFSETS &&
+        image_find_export(runtime->image, "_Py_PrintReferences", &range))
         return error_create(ERROR_UNSUPPORTED, NULL, "CPython %s built with --with-trace-refs is not supported",
                             runtime->version);
-    const struct layout *table = layout_find_table(minor, runtime->debug_build);
-    if (!table)
-        return error_create(ERROR_BUG, NULL, "no table for CPython %s", runtime->version);
-    runtime->layout = *table;
     return NULL;
 }
 
@@ -358,6 +358,35 @@ static bool is_live(const struct runtime *runtime)
     return runtime->initialized && !runtime->finalizing;
 }
 
+/* While it starts or ends the lists are anything. */
+static struct error *check_layout(struct runtime *runtime)
+{
+    struct error *error = read_state(runtime);
+
+    return !error && is_live(runtime) ? check_structure(runtime) : error;
+}
+
+/* For a build that no table knows, or that doesn't fit its own. `error` says so, and is returned where the debug information
+ * doesn't help. */
+static struct error *find_layout_by_debug_info(struct runtime *runtime, struct error *error)
+{
+    struct layout before = runtime->layout;
+    struct error *told = debug_layout_find(runtime, &runtime->layout);
+
+    if (!told)
+        told = check_layout(runtime);
+    if (!told) {
+        runtime->by_debug_info = true;
+        error_destroy(error);
+        return NULL;
+    }
+    runtime->layout = before;
+    error = error_with_hint(error, "%s%s%s", error_message(told), error_hint(told) ? ": " : "",
+                            error_hint(told) ? error_hint(told) : "");
+    error_destroy(told);
+    return error;
+}
+
 /* Everything about a _PyRuntime whose address and image are set. */
 static struct error *identify(struct runtime *runtime, const struct maps *maps, const struct map *map)
 {
@@ -366,13 +395,16 @@ static struct error *identify(struct runtime *runtime, const struct maps *maps, 
     if (!is_writable(maps, runtime->address))
         return error_create(ERROR_UNSUPPORTED, NULL, "%s: no memory of its own at its _PyRuntime, %#llx",
                             map_basename(map), (unsigned long long)runtime->address.value);
-    if ((error = find_version(runtime, maps, map)) || (error = find_layout(runtime)) || (error = read_state(runtime)))
+    if ((error = find_version(runtime, maps, map)) || (error = find_kind(runtime)))
         return error;
-    /* While it starts or ends the lists are anything. */
-    if (is_live(runtime) && (error = check_structure(runtime)))
-        return error;
-    find_pending(runtime);
-    return NULL;
+    error = find_layout(runtime, map);
+    if (!error)
+        error = check_layout(runtime);
+    if (error && error_code(error) == ERROR_UNSUPPORTED)
+        error = find_layout_by_debug_info(runtime, error);
+    if (!error)
+        find_pending(runtime);
+    return error;
 }
 
 /* ------------------------------------------------------------- the search */
@@ -523,8 +555,11 @@ static struct error *refuse_process(const struct process *process)
 {
     struct process_status status;
     char hint[256];
-    struct error *error = process_read_status(process->pid, 0, &status);
 
+    if (process->core)
+        return error_create(ERROR_NOT_PYTHON, NULL, "%s (%s) is no core of a Python", core_get_info(process->core).path,
+                            core_get_info(process->core).name);
+    struct error *error = process_read_status(process->pid, 0, &status);
     if (error)
         return error;
     family_describe(process->pid, hint, sizeof(hint));

@@ -29,13 +29,14 @@ struct runtime {
     bool is_static;   /* the executable itself holds the runtime */
     bool initialized; /* false before start-up is over, and again at the end */
     bool finalizing;
-    struct layout layout; /* where the fields are: debug offsets (3.13+) or our table, checked */
+    struct layout layout; /* where the fields are: debug offsets (3.13+) or our table, or debug information; checked */
+    bool by_debug_info;   /* the latter: no table knows this build, or it doesn't fit its own */
 };
 
 /* Finds CPython in a process and checks what it found. On success the caller
  * ends it with runtime_close(). ERROR_NOT_PYTHON when there is none (the hint
  * names a child that is Python), ERROR_UNSUPPORTED when a version or a layout is
- * not one that we know or fails a check (by the field's name), ERROR_PERMISSION.
+ * not one that we know or fails a check (by the field's name) and there is no debug information that would tell it, ERROR_PERMISSION.
  * A Python that is starting or ending is found too, unchecked as its lists come and
  * go: look at `initialized` and `finalizing` before anything else. ERROR_BUSY when it has
  * only begun to start. */

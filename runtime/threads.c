@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "attach/core.h"
 #include "attach/scope.h"
 #include "runtime/threads.h"
 
@@ -237,6 +238,12 @@ bool runtime_is_gil_wait(const struct runtime *runtime, const struct thread_stat
 
 /* ------------------------------------------------- thread ids and namespaces */
 
+/* A thread by its pthread_self(). */
+struct thread_pointer {
+    uint64_t pthread;
+    pid_t tid;
+};
+
 /* A thread of the process by the id that it has in its own innermost pid namespace,
  * which is how the target names it. */
 struct thread_id {
@@ -247,6 +254,7 @@ struct thread_id {
 struct thread_ids {
     pid_t process;
     struct thread_id *items; /* by rising inner id: the target decides how often one is looked for */
+    struct thread_pointer *pointers; /* of a core, by rising pthread; NULL: not known */
     size_t count;
 };
 
@@ -267,13 +275,47 @@ static pid_t read_inner_id(pid_t process, pid_t tid)
     return error ? 0 : status.namespace_pid;
 }
 
-static struct error *thread_ids_init(struct thread_ids *ids, pid_t process)
+static int compare_pointers(const void *a, const void *b)
+{
+    uint64_t left = ((const struct thread_pointer *)a)->pthread, right = ((const struct thread_pointer *)b)->pthread;
+
+    return (left > right) - (left < right);
+}
+
+/* A core's ids can be those of another namespace than its memory has; its registers tell whose they are. */
+static struct error *thread_ids_init_core(struct thread_ids *ids, const struct core *core)
+{
+    const struct core_thread *threads = core_threads(core, &ids->count);
+
+    ids->items = calloc(ids->count + 1, sizeof(*ids->items));
+    ids->pointers = calloc(ids->count + 1, sizeof(*ids->pointers));
+    if (!ids->items || !ids->pointers)
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for the threads of a core");
+    for (size_t i = 0; i < ids->count; i++) {
+        ids->items[i] = (struct thread_id){threads[i].tid, threads[i].tid};
+        ids->pointers[i] = (struct thread_pointer){threads[i].pthread, threads[i].tid};
+    }
+    qsort(ids->items, ids->count, sizeof(*ids->items), compare_inner_ids);
+    qsort(ids->pointers, ids->count, sizeof(*ids->pointers), compare_pointers);
+    return NULL;
+}
+
+static void thread_ids_deinit(struct thread_ids *ids)
+{
+    free(ids->items);
+    free(ids->pointers);
+}
+
+static struct error *thread_ids_init(struct thread_ids *ids, const struct process *held)
 {
     scoped_free pid_t *tids = NULL;
     struct process_status status;
+    pid_t process = held->pid;
     struct error *error;
 
     *ids = (struct thread_ids){.process = process};
+    if (held->core)
+        return thread_ids_init_core(ids, held->core);
     if ((error = process_read_status(process, 0, &status)) ||
         (error = process_list_threads(process, &tids, &ids->count)))
         return error;
@@ -298,7 +340,19 @@ static pid_t thread_ids_find(const struct thread_ids *ids, uint64_t inner)
     return found ? found->outer : 0;
 }
 
-/* What the thread state says first (3.11+; after a fork it can be the parent's,
+/* 0: not known. */
+static pid_t thread_ids_find_pointer(const struct thread_ids *ids, uint64_t pthread)
+{
+    const struct thread_pointer wanted = {.pthread = pthread};
+
+    if (!ids->pointers || !pthread)
+        return 0;
+    const struct thread_pointer *found =
+        bsearch(&wanted, ids->pointers, ids->count, sizeof(*ids->pointers), compare_pointers);
+    return found ? found->tid : 0;
+}
+
+/* A core's registers say it. What the thread state says first otherwise (3.11+; after a fork it can be the parent's,
  * then no thread of ours has it), then glibc's own note, then the one thing that
  * is sure: Python's main thread is nearly always the process's first. */
 static pid_t find_tid(const struct runtime *runtime, const struct thread_ids *ids, struct address at, uint64_t pthread,
@@ -308,11 +362,14 @@ static pid_t find_tid(const struct runtime *runtime, const struct thread_ids *id
     uint64_t native = 0;
     uint32_t noted = 0;
     struct error *error = NULL;
+    pid_t tid = thread_ids_find_pointer(ids, pthread);
 
+    if (tid)
+        return tid;
     if (offset != OFF_NONE)
         error = memory_read_u64(runtime_memory(runtime), address_add(at, offset), &native);
     error_destroy(error);
-    pid_t tid = thread_ids_find(ids, native);
+    tid = thread_ids_find(ids, native);
     if (tid)
         return tid;
     error = memory_read_u32(runtime_memory(runtime), address_of(pthread + PTHREAD_TID_OFFSET), &noted);
@@ -412,10 +469,10 @@ static struct error *read_threads_once(const struct runtime *runtime, struct thr
         (error = memory_read_u64(runtime_memory(runtime),
                                  address_add(runtime->address, runtime->layout.runtime.main_thread), &main_thread)))
         return error;
-    error = thread_ids_init(&ids, runtime->process->pid);
+    error = thread_ids_init(&ids, runtime->process);
     for (size_t i = 0; !error && i < count; i++)
         error = read_threads_of(runtime, &interpreters[i], main_thread, &ids, list);
-    free(ids.items);
+    thread_ids_deinit(&ids);
     return error;
 }
 

@@ -26,6 +26,7 @@ struct work {
     uint32_t *objects; /* which one it is; groups among them */
     uint32_t *parents; /* in the tree of the search; at last in that of dominators */
     uint32_t *cursors; /* the next reference that is to be followed; later the semidominator */
+    uint64_t *room; /* for the next two; at last for what is retained */
     uint32_t *ancestors, *labels;
     uint32_t used;
     uint32_t ends[CLASS_COUNT]; /* behind the last number of each class */
@@ -58,12 +59,14 @@ static uint32_t next_unmet(struct work *work, uint32_t number)
     const struct graph *graph = work->graph;
     uint32_t end = graph->first[work->objects[number] + 1];
 
-    while (work->cursors[number] < end) {
-        uint32_t edge = work->cursors[number]++;
+    for (uint32_t edge = work->cursors[number]; edge < end; edge++) {
         uint32_t target = graph_target(graph, edge);
-        if (graph_is_counted(graph, edge) && work->numbers[target] == HEAP_NONE)
-            return target;
+        if (work->numbers[target] != HEAP_NONE || !graph_is_counted(graph, edge))
+            continue;
+        work->cursors[number] = edge + 1;
+        return target;
     }
+    work->cursors[number] = end;
     return HEAP_NONE;
 }
 
@@ -255,10 +258,10 @@ static struct error *find_parents(struct work *work)
     size_t bytes = (size_t)work->all * sizeof(*work->ancestors);
     uint32_t *semi = work->cursors;
 
-    work->ancestors = malloc(bytes);
-    work->labels = malloc(bytes);
-    if (!work->ancestors || !work->labels)
+    if (!(work->room = malloc((size_t)work->all * sizeof(*work->room))))
         return out_of_memory();
+    work->ancestors = (uint32_t *)work->room;
+    work->labels = work->ancestors + work->all;
     memcpy(work->ancestors, work->parents, bytes);
     find_semidominators(work, semi);
     for (uint32_t number = 1; number < work->used; number++) {
@@ -273,21 +276,16 @@ static struct error *find_parents(struct work *work)
 /* ------------------------------------------------------------------- answer */
 
 /* From the last to the first: what hangs below a number has been added to it before its turn comes. */
-static struct error *sum_retained(struct dominators *dominators, const struct work *work)
+static void sum_retained(struct dominators *dominators, struct work *work)
 {
     uint32_t node_count = work->graph->nodes.count;
-    uint64_t *retained = dominators->retained = calloc(work->all, sizeof(*retained));
+    uint64_t *retained = dominators->retained = work->room;
 
-    if (!retained)
-        return out_of_memory();
-    for (uint32_t number = work->used; number-- > 0;) {
-        uint32_t object = work->objects[number];
-        if (object < node_count)
-            retained[object] += graph_node(work->graph, object).size;
-        if (number)
-            retained[work->objects[work->parents[number]]] += retained[object];
-    }
-    return NULL;
+    work->room = NULL;
+    for (uint32_t number = 0; number < work->all; number++)
+        retained[number] = number < node_count ? graph_node(work->graph, number).size : 0;
+    for (uint32_t number = work->used; number-- > 1;)
+        retained[work->objects[work->parents[number]]] += retained[work->objects[number]];
 }
 
 /* The array of numbers becomes that of parents. */
@@ -325,15 +323,14 @@ static void work_free_holders(struct work *work)
 {
     free(work->first);
     free(work->holders);
-    free(work->ancestors);
-    free(work->labels);
     free(work->cursors);
-    work->first = work->holders = work->ancestors = work->labels = work->cursors = NULL;
+    work->first = work->holders = work->cursors = NULL;
 }
 
 static void work_deinit(struct work *work)
 {
     work_free_holders(work);
+    free(work->room);
     free(work->numbers);
     free(work->objects);
     free(work->parents);
@@ -350,11 +347,11 @@ static struct error *find(struct dominators *dominators, struct work *work)
     if (!error)
         error = find_parents(work);
     work_free_holders(work);
-    if (!error)
-        error = sum_retained(dominators, work);
-    if (!error)
-        hand_over_parents(dominators, work);
-    return error;
+    if (error)
+        return error;
+    sum_retained(dominators, work);
+    hand_over_parents(dominators, work);
+    return NULL;
 }
 
 static uint32_t *group_by_kind(const struct graph *graph)

@@ -114,13 +114,12 @@ struct graph_nodes graph_nodes_of_heap(const struct heap *heap)
     return (struct graph_nodes){heap, heap_count(heap), graph_heap_node};
 }
 
-static void graph_take_edge(void *context, const struct heap_edge *edge)
+static void graph_take_target(void *context, uint32_t target, bool counted)
 {
     struct graph_reading *reading = context;
-    uint32_t target = heap_find(reading->heap, edge->target);
 
-    if (!reading->error && target != HEAP_NONE)
-        reading->error = graph_add_edge(reading->graph, reading->from, target, edge->counted);
+    if (!reading->error)
+        reading->error = graph_add_edge(reading->graph, reading->from, target, counted);
 }
 
 static void graph_take_root(void *context, const struct heap_root *from)
@@ -151,7 +150,7 @@ struct error *graph_read_heap(struct graph *graph, struct heap *heap, const stru
 
     for (uint32_t i = 0; i < count && !reading.error; i++) {
         reading.from = i;
-        heap_visit_edges(heap, i, graph_take_edge, &reading);
+        heap_visit_targets(heap, i, graph_take_target, &reading);
         if (progress && i % GRAPH_NODES_PER_STEP == 0 && !reading.error)
             reading.error = progress->step(progress->context, "following references", i, count);
     }

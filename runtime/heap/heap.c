@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "runtime/heap/debug_layout.h"
 #include "runtime/heap/internal.h"
 
 static const struct heap_allocator *const allocators[] = {&heap_pymalloc};
@@ -349,16 +350,41 @@ static struct error *enumerate(struct heap *heap)
     return NULL;
 }
 
-static struct error *build(struct heap *heap)
+/* What the table says; what the build's debug information says where there is none, or where the runtime had to be read by
+ * that already. */
+static struct error *find_layout(const struct runtime *runtime, struct heap_layout *layout)
 {
-    struct error *error = heap_layout_find(&heap->runtime->layout, heap->runtime->free_threaded, &heap->layout);
+    struct error *error = NULL, *told;
+
+    if (!runtime->by_debug_info && !(error = heap_layout_find(&runtime->layout, runtime->free_threaded, layout)))
+        return NULL;
+    told = heap_debug_layout_find(runtime, layout);
+    if (!told || !error) {
+        error_destroy(error);
+        return told;
+    }
+    error = error_with_hint(error, "%s", error_hint(told) ? error_hint(told) : error_message(told));
+    error_destroy(told);
+    return error;
+}
+
+/* Does the layout fit? Where types aren't found, nothing is. */
+static struct error *find_types(struct heap *heap)
+{
+    struct error *error = heap_read_interpreters(heap);
 
     if (!error)
-        error = take_memory(heap);
-    if (!error)
-        error = heap_read_interpreters(heap);
-    if (!error)
         error = heap_types_init(heap);
+    heap->misfit = error && error_code(error) == ERROR_UNSUPPORTED;
+    return error;
+}
+
+static struct error *build(struct heap *heap)
+{
+    struct error *error = take_memory(heap);
+
+    if (!error)
+        error = find_types(heap);
     if (!error)
         error = heap_check_lists(heap);
     if (!error)
@@ -371,18 +397,18 @@ static struct error *build(struct heap *heap)
     return error;
 }
 
-struct error *heap_create(struct heap **created, const struct runtime *runtime, const struct memory *memory,
-                          struct heap_image *image, const struct heap_progress *progress)
+/* By a layout, which becomes the heap's; `misfit`: another may do better. */
+static struct error *create_by(struct heap **created, const struct heap *parts, struct heap_layout *layout, bool *misfit)
 {
     struct heap *heap = calloc(1, sizeof(*heap));
 
-    *created = NULL;
-    if (!heap)
+    *misfit = false;
+    if (!heap) {
+        heap_layout_deinit(layout);
         return out_of_memory();
-    heap->runtime = runtime;
-    heap->memory = memory;
-    heap->image = image;
-    heap->progress = progress;
+    }
+    *heap = *parts;
+    heap->layout = *layout;
     struct error *error = build(heap);
     if (heap->stopped) { /* which is what it ended with */
         error_destroy(error);
@@ -391,6 +417,7 @@ struct error *heap_create(struct heap **created, const struct runtime *runtime, 
         return error;
     }
     if (error) {
+        *misfit = heap->misfit;
         heap_destroy(heap);
         return error_context(error, "can't read the heap");
     }
@@ -399,11 +426,41 @@ struct error *heap_create(struct heap **created, const struct runtime *runtime, 
     return NULL;
 }
 
-struct error *heap_check_supported(const struct runtime *runtime)
+/* Again, by the debug information; `error` is that of the table, which it returns where there is none. */
+static struct error *create_again(struct heap **created, const struct heap *parts, struct error *error)
 {
     struct heap_layout layout;
+    bool misfit;
+    struct error *told = heap_debug_layout_find(parts->runtime, &layout);
 
-    return heap_layout_find(&runtime->layout, runtime->free_threaded, &layout);
+    if (!told)
+        told = create_by(created, parts, &layout, &misfit);
+    error_destroy(*created ? error : told);
+    return *created ? NULL : error;
+}
+
+struct error *heap_create(struct heap **created, const struct runtime *runtime, const struct memory *memory,
+                          struct heap_image *image, const struct heap_progress *progress)
+{
+    const struct heap parts = {.runtime = runtime, .memory = memory, .image = image, .progress = progress};
+    struct heap_layout layout;
+    bool misfit;
+    struct error *error = find_layout(runtime, &layout);
+
+    *created = NULL;
+    if (error)
+        return error_context(error, "can't read the heap");
+    error = create_by(created, &parts, &layout, &misfit);
+    return misfit && !runtime->by_debug_info ? create_again(created, &parts, error) : error;
+}
+
+struct error *heap_check_supported(const struct runtime *runtime)
+{
+    struct heap_layout layout = {.own_names = NULL};
+    struct error *error = find_layout(runtime, &layout);
+
+    heap_layout_deinit(&layout);
+    return error;
 }
 
 void heap_use_memory(struct heap *heap, const struct memory *memory)
@@ -416,6 +473,7 @@ void heap_destroy(struct heap *heap)
     if (!heap)
         return;
     heap_types_deinit(heap);
+    heap_layout_deinit(&heap->layout);
     free(heap->interpreters);
     free(heap->bits);
     free(heap->late);
@@ -461,6 +519,15 @@ struct heap_node heap_get_node(const struct heap *heap, uint32_t number)
     };
 }
 
+/* Bits that are set; without an instruction for it, which not every processor has, the compiler's is a call. */
+static inline uint32_t count_bits(uint64_t word)
+{
+    word -= word >> 1 & UINT64_C(0x5555555555555555);
+    word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
+    word = (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (uint32_t)(word * UINT64_C(0x0101010101010101) >> 56);
+}
+
 uint32_t heap_find(const struct heap *heap, uint64_t address)
 {
     uint32_t position = heap_image_position(heap->image, address);
@@ -468,7 +535,7 @@ uint32_t heap_find(const struct heap *heap, uint64_t address)
     if (position == HEAP_NO_POSITION || !heap_has(heap, position))
         return HEAP_NONE;
     uint64_t below = heap->bits[position / 64] & ((UINT64_C(1) << position % 64) - 1);
-    return heap->rank[position / 64] + (uint32_t)__builtin_popcountll(below);
+    return heap->rank[position / 64] + count_bits(below);
 }
 
 /* ----------------------------------------------------------------- edges */
@@ -487,6 +554,30 @@ static void pass_on(struct heap_visitor *visitor, const struct heap_edge *edge, 
     (void)checked;
     if (position != HEAP_NO_POSITION && heap_has(call->heap, position))
         call->fn(call->context, edge);
+}
+
+struct target_call {
+    struct heap *heap;
+    heap_target_fn *fn;
+    void *context;
+};
+
+static void pass_target(struct heap_visitor *visitor, const struct heap_edge *edge, bool checked)
+{
+    struct target_call *call = visitor->context;
+    uint32_t target = heap_find(call->heap, edge->target);
+
+    (void)checked;
+    if (target != HEAP_NONE)
+        call->fn(call->context, target, edge->counted);
+}
+
+void heap_visit_targets(struct heap *heap, uint32_t number, heap_target_fn *fn, void *context)
+{
+    struct target_call call = {heap, fn, context};
+    struct heap_visitor visitor = {pass_target, &call};
+
+    heap_read_object(heap, heap->addresses[number], heap->node_types[number], &visitor);
 }
 
 void heap_visit_edges(struct heap *heap, uint32_t number, heap_edge_fn *fn, void *context)

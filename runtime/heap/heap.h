@@ -123,6 +123,10 @@ typedef void heap_edge_fn(void *context, const struct heap_edge *edge);
 /* Calls back for every reference that an object holds to another of the heap. */
 void heap_visit_edges(struct heap *heap, uint32_t number, heap_edge_fn *fn, void *context);
 
+/* The same without names: which node each leads to, in the same order. */
+typedef void heap_target_fn(void *context, uint32_t target, bool counted);
+void heap_visit_targets(struct heap *heap, uint32_t number, heap_target_fn *fn, void *context);
+
 /* The edge's name as text for people: ".attribute", "[3]", "['key']". Cut to size. */
 void heap_format_edge(struct heap *heap, const struct heap_edge *edge, char *text, size_t size);
 

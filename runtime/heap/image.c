@@ -85,8 +85,16 @@ static struct error *add_present(struct span_list *list, int pagemap, uint64_t s
     return from < last ? span_add(list, from, last, false) : NULL;
 }
 
-/* Adds the parts of an anonymous mapping that were copied, over small gaps. */
-static struct error *add_copied(struct span_list *list, const struct copy *copy, size_t *run, uint64_t start, uint64_t end)
+/* The pages that a copy or a core has. */
+struct stored {
+    const struct copy_run *runs;
+    size_t count;
+    bool statics; /* what it hasn't of files' variables is left out too */
+};
+
+/* Adds the parts of a mapping that are stored, over small gaps. */
+static struct error *add_stored(struct span_list *list, const struct stored *copy, size_t *run, uint64_t start, uint64_t end,
+                                bool statics)
 {
     uint64_t from = 0, last = 0; /* [from, last); empty when equal */
     struct error *error = NULL;
@@ -97,12 +105,12 @@ static struct error *add_copied(struct span_list *list, const struct copy *copy,
         uint64_t first = copy->runs[i].start > start ? copy->runs[i].start : start;
         uint64_t past = copy->runs[i].start + copy->runs[i].size;
         if (from < last && first - last > GAP_PAGES * PAGE)
-            error = span_add(list, from, last, false);
+            error = span_add(list, from, last, statics);
         if (from == last || first - last > GAP_PAGES * PAGE)
             from = first;
         last = past < end ? past : end;
     }
-    return !error && from < last ? span_add(list, from, last, false) : error;
+    return !error && from < last ? span_add(list, from, last, statics) : error;
 }
 
 /* What has no file and follows a file's variables are its variables too: those that start as zero. */
@@ -114,7 +122,8 @@ static bool is_statics(const struct span_list *list, const struct map *map)
 }
 
 /* Which pages of a mapping there are is told by its pagemap, or a copy; or by none. */
-static struct error *find_spans(struct span_list *list, const struct maps *maps, int pagemap, const struct copy *copy)
+static struct error *find_spans(struct span_list *list, const struct maps *maps, int pagemap,
+                                const struct stored *copy)
 {
     struct error *error = NULL;
     size_t run = 0;
@@ -125,8 +134,8 @@ static struct error *find_spans(struct span_list *list, const struct maps *maps,
 
         if (!is_wanted(map))
             continue;
-        if (copy && !statics)
-            error = add_copied(list, copy, &run, map->start.value, map->end.value);
+        if (copy && (!statics || copy->statics))
+            error = add_stored(list, copy, &run, map->start.value, map->end.value, statics);
         else if (pagemap >= 0 && !statics && !small)
             error = add_present(list, pagemap, map->start.value, map->end.value);
         else
@@ -155,8 +164,25 @@ struct error *heap_spans_find(const struct maps *maps, pid_t pid, struct heap_sp
 struct error *heap_spans_find_copied(const struct copy *copy, struct heap_span **spans, size_t *count)
 {
     struct span_list list = {0};
-    struct error *error = find_spans(&list, &copy->maps, -1, copy);
+    const struct stored stored = {copy->runs, copy->count, false};
+    struct error *error = find_spans(&list, &copy->maps, -1, &stored);
 
+    *spans = list.spans;
+    *count = list.count;
+    return error;
+}
+
+struct error *heap_spans_find_core(const struct core *core, const struct maps *maps, struct heap_span **spans, size_t *count,
+                                   uint64_t *missing)
+{
+    struct span_list list = {0};
+    scoped_free struct copy_run *runs = NULL;
+    struct stored stored = {.statics = true};
+    struct error *error = core_find_data(core, &runs, &stored.count, missing);
+
+    stored.runs = runs;
+    if (!error)
+        error = find_spans(&list, maps, -1, &stored);
     *spans = list.spans;
     *count = list.count;
     return error;

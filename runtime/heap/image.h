@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "attach/copy.h"
+#include "attach/core.h"
 #include "attach/error.h"
 #include "attach/maps.h"
 #include "attach/memory.h"
@@ -61,6 +62,10 @@ struct error *heap_spans_find(const struct maps *maps, pid_t pid, struct heap_sp
 /* The same of a copy that was taken of a process, as its mappings were then. */
 struct error *heap_spans_find_copied(const struct copy *copy, struct heap_span **spans, size_t *count)
     __attribute__((warn_unused_result));
+
+/* The same of a core, whose mappings these are. `missing`: bytes of such memory that the core hasn't. */
+struct error *heap_spans_find_core(const struct core *core, const struct maps *maps, struct heap_span **spans, size_t *count,
+                                   uint64_t *missing) __attribute__((warn_unused_result));
 
 /* Takes memory for a copy of the spans (by rising address), at most max_bytes of it (0:
  * no bound): what is too much is missing. Reads nothing yet. */

@@ -115,6 +115,7 @@ struct heap {
 
     uint32_t *stack; /* positions whose references are still to be followed */
     size_t stack_count, stack_room;
+    bool misfit; /* the layout is not this build's */
     bool out_of_memory;
     void *retired[RETIRED_MAX]; /* arrays that were outgrown: whoever reads an object may be looking at them */
     size_t retired_count;

@@ -5,6 +5,7 @@
  */
 #include "runtime/heap/layout.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/heap/layout_tables.h"
@@ -73,4 +74,10 @@ struct error *heap_layout_find(const struct layout *said, bool free_threaded, st
                             "ob_type is at %u, %s has it at %u", said->object.ob_type, row->origin,
                             layout->object.type);
     return NULL;
+}
+
+void heap_layout_deinit(struct heap_layout *layout)
+{
+    free(layout->own_names);
+    layout->own_names = NULL;
 }

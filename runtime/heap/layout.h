@@ -31,6 +31,7 @@ struct heap_layout {
     unsigned minor;
     bool debug_build, free_threaded;
     const struct heap_name *names; /* ended by a NULL type */
+    struct heap_name *own_names;   /* the same where they are no table's; NULL */
 
     struct {                        /* PyInterpreterState (3.8: generations and collecting count from _PyRuntime) */
         uint32_t generations;       /* gc.generations[0], the other two follow generation_stride apart */
@@ -230,5 +231,8 @@ struct heap_layout {
  * ERROR_UNSUPPORTED, by name, where there is none, or where the two differ in what only the row can say. */
 struct error *heap_layout_find(const struct layout *said, bool free_threaded, struct heap_layout *layout)
     __attribute__((warn_unused_result));
+
+/* Of one that was made for a build (heap/debug_layout.h); of a table's it does nothing. */
+void heap_layout_deinit(struct heap_layout *layout);
 
 #endif

@@ -113,6 +113,8 @@ struct error *paths_get(const struct paths *paths, uint32_t node, struct paths_p
 
 /* ------------------------------------------------------------- more of them */
 
+#define DETOUR_END 64 /* so many nodes before the object are where another way may come in */
+
 /* Another holder of the shortest path's node at `place`, which makes a path of this length. */
 struct detour {
     uint32_t holder, length;
@@ -121,7 +123,7 @@ struct detour {
 
 struct detours {
     const struct paths_path *path; /* the shortest */
-    uint64_t *on_path;             /* a bit a node */
+    uint64_t *on_path;             /* a bit a node: those from `begin` on */
     size_t begin;                  /* where the search had a choice */
     struct detour *list;           /* by rising length */
     size_t count, most;
@@ -147,7 +149,7 @@ static void add_detour(struct detours *detours, uint32_t holder, uint32_t level,
     size_t place = find_place(detours, node), at = detours->count;
     uint32_t length = level + 1 + (uint32_t)(detours->path->count - place);
 
-    if (place < detours->begin || (place && detours->path->nodes[place - 1] == holder))
+    if (place && detours->path->nodes[place - 1] == holder)
         return;
     for (; at > 0; at--) {
         const struct detour *before = &detours->list[at - 1];
@@ -201,10 +203,10 @@ static struct error *take_detour(const struct paths *paths, const struct detours
     return NULL;
 }
 
-/* From the first node on that the search itself came to: what holds a seed was said to it. */
+/* From the first node on that the search itself came to: what holds a seed was said to it. Of a long path only the end. */
 static size_t find_begin(const struct paths *paths, const struct paths_path *path)
 {
-    size_t begin = 0;
+    size_t begin = path->count > DETOUR_END ? path->count - DETOUR_END : 0;
 
     while (begin < path->count && paths->parents[path->nodes[begin]] & PATHS_SEED)
         begin++;
@@ -216,9 +218,9 @@ static struct error *get_others(const struct paths *paths, struct detours *detou
 {
     const struct paths_path *path = detours->path;
 
-    for (size_t i = 0; i < path->count; i++)
-        detours->on_path[path->nodes[i] / 64] |= UINT64_C(1) << path->nodes[i] % 64;
     detours->begin = find_begin(paths, path);
+    for (size_t i = detours->begin; i < path->count; i++)
+        detours->on_path[path->nodes[i] / 64] |= UINT64_C(1) << path->nodes[i] % 64;
     find_detours(paths, detours);
     for (size_t i = 0; i < detours->count && *count < most; i++) {
         struct error *error = take_detour(paths, detours, &detours->list[i], &list[*count]);

@@ -55,7 +55,7 @@ struct error *paths_get(const struct paths *paths, uint32_t node, struct paths_p
     __attribute__((warn_unused_result));
 
 /* At most `most` paths to a node that was reached, the shortest first, of which no two come in by the same holder at the same
- * place; after a search for all. `count` of them are given, also with an error. ERROR_SYSTEM. */
+ * place, some dozens of steps before the node at most; after a search for all. `count` of them are given, also with an error. ERROR_SYSTEM. */
 struct error *paths_get_several(const struct paths *paths, uint32_t node, struct paths_path *list, size_t most,
                                 size_t *count) __attribute__((warn_unused_result));
 

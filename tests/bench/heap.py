@@ -49,10 +49,13 @@ class Target:
         self.popen.stdout.close()
 
 
-def run_heap(pid):
+QUESTIONS = [["retained"], ["retained", "--by", "type"], ["why", "__main__.Point"], ["refs", "__main__.Record"]]
+
+
+def run(words, pid):
     """Wall time, processor time, our peak, the answer, and the pause in milliseconds."""
     begin = time.perf_counter()
-    popen = subprocess.Popen([SAFEPOINT, "heap", "-q", "--json", str(pid)], stdout=subprocess.PIPE)
+    popen = subprocess.Popen([SAFEPOINT, words[0], "-q", "--json", str(pid)] + words[1:], stdout=subprocess.PIPE)
     output = popen.stdout.read()
     _, status, usage = os.wait4(popen.pid, 0)
     popen.returncode = status
@@ -65,10 +68,12 @@ def run_heap(pid):
 def measure(python, count, site):
     target = Target(python, count, site)
     try:
-        ours, theirs, script = [], [], []
+        ours, theirs, script, asked = [], [], [], {}
         for _ in range(ROUNDS):  # in turns: what else the machine does falls on all of them
             # Twice: memory that a virtual machine must first get from its host is slow, and no matter of ours.
-            ours += [run_heap(target.popen.pid), run_heap(target.popen.pid)]
+            ours += [run(["heap"], target.popen.pid), run(["heap"], target.popen.pid)]
+            for words in QUESTIONS:
+                asked.setdefault(" ".join(words), []).append(run(words, target.popen.pid))
             if site:
                 theirs.append(target.ask("timed(typestats)"))
             script.append(target.ask("timed(sizes)"))
@@ -81,6 +86,17 @@ def measure(python, count, site):
     print("%11s %11s %9.1f %9.3f %9.3f %9.3f %10.1f  %14s  %14.3f" % (
         format(result["objects"], ","), format(result["tracked"], ","), pause, wall, cpu, user, beyond,
         "%.3f" % min(row[0] for row in theirs) if theirs else "-", min(row[0] for row in script)), flush=True)
+    return result["objects"], wall, cpu, asked
+
+
+def print_questions(rows):
+    """What each question takes beyond `heap`."""
+    print("\n%11s  %-22s %14s %14s %10s" % ("all objects", "", "beyond heap: s", "processor", "B/object"))
+    for objects, wall, cpu, asked in rows:
+        for words, runs in asked.items():
+            beyond = (max(row[3] for row in runs) - runs[-1][4]["read_bytes"]) / objects
+            print("%11s  %-22s %14.3f %14.3f %10.1f" % (format(objects, ","), words, min(row[0] for row in runs) - wall,
+                                                        min(row[1] for row in runs) - cpu, beyond))
 
 
 def main():
@@ -92,10 +108,10 @@ def main():
     print("\nThe histogram of a heap of CPython %s; seconds, the least of %d runs.\n" % (chosen[-1].number, ROUNDS))
     print("%45s heap%26s objgraph  gc + getsizeof" % ("safepoint", ""))
     print("%11s %11s %9s %9s %9s %9s %10s  %14s  %14s" % ("all objects", "tracked", "pause, ms", "time", "processor", "(user)", "B/object", "tracked alone", "tracked alone"))
-    for count in COUNTS:
-        measure(chosen[-1], count, site)
+    rows = [measure(chosen[-1], count, site) for count in COUNTS]
     print("pause: the median; objgraph and gc + getsizeof hold the process up for all of their time")
     print("B/object: our memory at its peak, beyond the copy of the process's")
+    print_questions(rows)
     if why:
         print("not measured: objgraph: " + why)
     return 0

@@ -14,9 +14,12 @@ import time
 import pytest
 
 from conftest import PATIENCE, Running, pythons, safepoint, target_running
+from test_core import GCORE, gcore
 from test_freeze import children
 from test_heap import MAKE
 from test_snapshot import SECRETS, Snapshot, snapshot
+
+pytestmark = pytest.mark.graph
 
 EXPORT = os.path.join(pythons.TOP, "tests", "export")
 NODE_FIELDS = ["type", "name", "id", "self_size", "edge_count", "trace_node_id", "detachedness"]
@@ -190,13 +193,12 @@ for _ in range(3): threading.Thread(target=STOP.wait).start()
 """
 
 
-def test_threads(sample_python, tmp_path):
+def test_threads(idle, tmp_path):
     """The frames of each thread are in a group of its own."""
     path = os.path.join(tmp_path, "heap")
-    with target_running(sample_python, "idle") as target:
-        target.do(THREADS)
-        export(target, path, "--format", "heapsnapshot")
-        target.do("STOP.set(); [one.join() for one in threading.enumerate() if one is not threading.current_thread()]")
+    idle.do(THREADS)
+    export(idle, path, "--format", "heapsnapshot")
+    idle.do("STOP.set(); [one.join() for one in threading.enumerate() if one is not threading.current_thread()]")
     heap = Heapsnapshot(path)
     threads = [number for number in range(heap.objects) if heap.nodes[number].name.startswith("(thread ")]
     frames = [[heap.nodes[to].name.split(",")[0] for _, _, to in heap.edges[number] if to < heap.objects] for number in threads]
@@ -255,6 +257,22 @@ def test_jsonl(idle, tmp_path):
         assert [heap[name] for name in ("objects", "references", "roots")] == [len(found[name]) for name in ("object", "reference", "root")]
         assert collections.Counter(row["type"] for row in found["object"])["__main__.Known"] == 1234
     assert [result[name] for name in ("objects", "edges", "roots")] == [len(live[name]) for name in ("object", "reference", "root")]
+
+
+def test_core(some_python, tmp_path):
+    """Of a core file it is the same as of the process."""
+    if not GCORE:
+        pytest.skip("no gcore on this machine")
+    paths = [os.path.join(tmp_path, name) for name in ("heap", "lines")]
+    with target_running(some_python, "idle") as target:
+        target.do(MAKE + "HEAP_INNER[3].a = HEAP_KNOWN\n")
+        core = gcore(target.until_blocked(), str(tmp_path))
+        export(core, paths[0], "--format", "heapsnapshot")
+        export(core, paths[1], "--format", "jsonl")
+        heap = Heapsnapshot(paths[0])
+        check_known(heap, target, True)
+    found = lines(paths[1])
+    assert found["heap"][0]["method"] == "core" and [row["size"] for row in found["object"]] == [node.size for node in heap.nodes[heap.objects:]]
 
 
 # ---------------------------------------------------------------- who retains what
@@ -422,26 +440,34 @@ def test_dot(sample_python, tmp_path):
 # ---------------------------------------------------------------- the file
 
 
-def test_where_it_goes(idle, tmp_path):
+def test_where_it_goes(some_python, tmp_path):
+    with target_running(some_python, "idle") as target:
+        check_where_it_goes(target, tmp_path)
+
+
+def check_where_it_goes(target, tmp_path):
     path = os.path.join(tmp_path, "heap")
-    assert "--format" in safepoint("export", idle.pid, "-o", path).expect(2).errors
-    assert "-o" in safepoint("export", idle.pid, "--format", "jsonl").expect(2).errors
+    assert "--format" in safepoint("export", target.pid, "-o", path).expect(2).errors
+    assert "-o" in safepoint("export", target.pid, "--format", "jsonl").expect(2).errors
     for words in (["-o", "-", "--json"], ["-o", path, "--of", "dict"], ["-o", path, "--depth", "3"], ["-o", str(tmp_path)], ["-o", "/dev/null"],
                   ["-o", os.path.join(tmp_path, "none", "heap")]):
-        safepoint("export", idle.pid, "--format", "jsonl", *words).expect(2)
-    safepoint("export", idle.pid, "--format", "xml", "-o", path).expect(2)
-    safepoint("heap", idle.pid, "--format", "jsonl").expect(2)
+        safepoint("export", target.pid, "--format", "jsonl", *words).expect(2)
+    safepoint("export", target.pid, "--format", "xml", "-o", path).expect(2)
+    safepoint("heap", target.pid, "--format", "jsonl").expect(2)
     safepoint("export", 1 << 22, "--format", "jsonl", "-o", path).expect(3)
     assert os.listdir(tmp_path) == []
-    idle.until_blocked()
-    answer = safepoint("export", idle.pid, "--format", "heapsnapshot", "-o", "-").expect(0)
+    target.until_blocked()
+    answer = safepoint("export", target.pid, "--format", "heapsnapshot", "-o", "-").expect(0)
     with open(path, "wb") as file:
         file.write(answer.out)
     Heapsnapshot(path)
+    with open("/dev/full", "wb") as full, Running(["export", target.pid, "--format", "heapsnapshot", "-o", "-"], stdout=full) as running:
+        answer = running.finish()
+        assert answer.status == 5 and "can't write" in answer.errors
     with open(path, "w") as file:
         file.write("stays")
     full = "ulimit -f 8; trap '' XFSZ; exec \"$@\""  # no file of more than 8 blocks
-    answer = safepoint("export", idle.pid, "--format", "jsonl", "-o", path, under=["sh", "-c", full, "sh"])
+    answer = safepoint("export", target.pid, "--format", "jsonl", "-o", path, under=["sh", "-c", full, "sh"])
     assert answer.status == 5 and "can't write" in answer.errors
     assert os.listdir(tmp_path) == ["heap"] and open(path).read() == "stays"
 
