@@ -33,7 +33,7 @@ def test_what_it_is_doing(python):
         assert result["collector"]["collections"] == target.ask("[s['collections'] for s in gc.get_stats()]")
         main = result["threads"][0]
         assert main["python_name"] == "MainThread" and main["waits_for"] == "call" and main["syscall"] == "read"
-        lines = safepoint("info", target.pid).expect(0).text.splitlines()
+        lines = safepoint("info", target.until_blocked()).expect(0).text.splitlines()
         assert [line.split(None, 1)[1] for line in lines if line.startswith("doing ")] == ["1 thread is blocked in a call"]
 
 
