@@ -220,6 +220,7 @@ format: build/deps-lint.stamp
 bench: build/deps-bench.stamp $(BUILD)/safepoint sid
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/bench.py
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/heap.py
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/leaks.py
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/stack.py
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/export.py
 

@@ -281,6 +281,7 @@ static struct error *console_run_command(struct console *console, char **words, 
     options.words = given;
     options.count = 0;
     options.code = options.expression = NULL;
+    options.stack.one = false; /* the console's --thread is for what is run */
     if (command->words_min)
         given[options.count++] = pid;
     for (size_t i = 1; i < count; i++) {

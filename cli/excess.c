@@ -56,7 +56,7 @@ static struct error *excess_sum(struct excess *excess, struct excess_row *sums, 
         bool held = references->sure[i] || references->possible[i];
 
         excess_add_node(&sums[node.type], &node, balance.excess, held);
-        if (balance.lack) {
+        if (balance.lack && view->origin.at_safe_point) { /* else a count may have been half changed */
             struct error *error = excess_add_lack(excess, view, &node, i, balance.lack);
             if (error)
                 return error;

@@ -246,3 +246,95 @@ struct error *heap_name_frames(struct heap_search *search, struct heap_named_pat
     }
     return error;
 }
+
+/* ------------------------------------------------------------------- steps */
+
+/* The item of a tuple that is asked for. */
+struct frame_item {
+    uint64_t index;
+    uint32_t target;
+};
+
+static void frame_take_item(void *context, const struct heap_graph_edge *edge)
+{
+    struct frame_item *item = context;
+
+    if (edge->kind == HEAP_EDGE_INDEX && edge->number == item->index)
+        item->target = edge->target;
+}
+
+static struct error *frame_read_item(struct heap_view *view, uint32_t tuple, uint64_t index, uint32_t *item)
+{
+    struct frame_item wanted = {index, HEAP_NONE};
+    struct error *error = heap_graph_visit(view, &tuple, 1, frame_take_item, &wanted);
+
+    *item = wanted.target;
+    return error;
+}
+
+static uint32_t frame_count_items(const struct graph *graph, uint32_t tuple)
+{
+    return graph->first[tuple + 1] - graph->first[tuple];
+}
+
+/* The variables of an enclosing function are the last of a code's names, in the order of the cells. */
+static struct error *frame_name_cell(struct heap_search *search, uint32_t function, uint32_t closure, const char *place, char **name)
+{
+    static const char *const function_labels[] = {"__code__", NULL};
+    static const char *const code_labels[] = {"co_freevars", "co_localsplusnames", NULL};
+    uint32_t code, names[FRAME_FIELDS_MAX], string;
+    struct error *error = frame_read_fields(search->view, function, function_labels, &code);
+
+    if (error || (error = frame_read_fields(search->view, code, code_labels, names)))
+        return error;
+    uint32_t tuple = code == HEAP_NONE ? HEAP_NONE : names[0] != HEAP_NONE ? names[0] : names[1];
+    uint64_t index = place[0] == '[' ? strtoull(place + 1, NULL, 10) : UINT64_MAX;
+    if (tuple == HEAP_NONE || index >= frame_count_items(search->graph, closure) ||
+        frame_count_items(search->graph, tuple) < frame_count_items(search->graph, closure))
+        return NULL;
+    index += frame_count_items(search->graph, tuple) - frame_count_items(search->graph, closure);
+    error = frame_read_item(search->view, tuple, index, &string);
+    return error ? error : frame_read_text(search->view, string, name);
+}
+
+/* A function, a generator or a frame: by its own name, or by its code's. */
+static struct error *frame_name_callable(struct heap_search *search, uint32_t node, char **name)
+{
+    static const char *const labels[] = {"__qualname__", "code", "f_code", NULL};
+    static const char *const code_labels[] = {"co_qualname", "co_name", NULL};
+    uint32_t fields[FRAME_FIELDS_MAX], strings[FRAME_FIELDS_MAX];
+    struct error *error = frame_read_fields(search->view, node, labels, fields);
+
+    if (error || (error = frame_read_text(search->view, fields[0], name)) || *name)
+        return error;
+    if ((error = frame_read_fields(search->view, fields[1] != HEAP_NONE ? fields[1] : fields[2], code_labels, strings)))
+        return error;
+    return frame_read_text(search->view, strings[0] != HEAP_NONE ? strings[0] : strings[1], name);
+}
+
+static bool frame_is_callable(const struct heap_search *search, uint32_t node)
+{
+    static const char *const types[] = {"function", "generator", "coroutine", "async_generator", "frame"};
+
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (frame_is(search, node, types[i]))
+            return true;
+    }
+    return false;
+}
+
+struct error *heap_name_steps(struct heap_search *search, struct heap_named_path *named)
+{
+    struct heap_step *steps = named->steps;
+    struct error *error = NULL;
+
+    if (!search->view->heap && !search->view->origin.values)
+        return NULL;
+    for (size_t i = 0; i < named->count && !error; i++) {
+        if (frame_is_callable(search, steps[i].node))
+            error = frame_name_callable(search, steps[i].node, &steps[i].of);
+        else if (i >= 2 && frame_is(search, steps[i].node, "cell") && frame_is(search, steps[i - 2].node, "function"))
+            error = frame_name_cell(search, steps[i - 2].node, steps[i - 1].node, steps[i].text, &steps[i].of);
+    }
+    return error;
+}

@@ -293,7 +293,7 @@ static bool name_node_is(const struct naming *naming, size_t at, const char *typ
 static void name_add(struct naming *naming, char *text, size_t at)
 {
     naming->failed |= !text;
-    naming->named->steps[naming->named->count++] = (struct heap_step){text, naming->path->nodes[at]};
+    naming->named->steps[naming->named->count++] = (struct heap_step){text, naming->path->nodes[at], NULL};
     naming->at = at;
 }
 
@@ -520,8 +520,10 @@ char *heap_describe_path(const struct heap_named_path *named)
 void heap_named_paths_deinit(struct heap_named_path *named, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        for (size_t j = 0; j < named[i].count; j++)
+        for (size_t j = 0; j < named[i].count; j++) {
             free(named[i].steps[j].text);
+            free(named[i].steps[j].of);
+        }
         free(named[i].steps);
         free(named[i].expression);
         free(named[i].function);

@@ -29,6 +29,7 @@ void heap_search_close(struct heap_search *search);
 struct heap_step {
     char *text;
     uint32_t node;
+    char *of; /* after heap_name_steps(): a function's name, of a frame or generator its function's, of a cell its variable's; or NULL */
 };
 
 struct heap_named_path {
@@ -53,6 +54,10 @@ char *heap_describe_path(const struct heap_named_path *named);
 /* Fills in function, file, line and thread of those that start at a running frame (heap_name_paths() does). Of a file that has no
  * values the function is called by the path to it. */
 struct error *heap_name_frames(struct heap_search *search, struct heap_named_path *named, size_t count)
+    __attribute__((warn_unused_result));
+
+/* Fills in what steps that Python leaves without a name are of. Nothing of a file that has no values. */
+struct error *heap_name_steps(struct heap_search *search, struct heap_named_path *named)
     __attribute__((warn_unused_result));
 
 /* "module", "frame", ... */

@@ -39,6 +39,14 @@ const struct cli_command *cli_find_command(const char *name)
     return NULL;
 }
 
+int cli_takes(const struct cli_command *command)
+{
+    /* What trims, or looks again and again, needs the process. */
+    bool live = command->takes & (CLI_TAKES_TRIM | CLI_TAKES_EVERY);
+
+    return command->takes | (command->takes & CLI_TAKES_FREEZE && !live ? CLI_TAKES_CORE : 0);
+}
+
 static const char help_common_options[] =
     "  --json                one JSON object on standard output, errors too\n"
     "  -o, --output FILE     write the answer there\n"
@@ -61,7 +69,7 @@ const struct cli_group cli_groups[] = {
      "  --channel auto|passed|directory\n"
      "                        how the answer comes: a socket passed, or one in a private directory\n"},
     {CLI_TAKES_HEAP, "--by, --sort, --min, --match",
-     "  --by type|module|size|generation\n"
+     "  --by type|module|size|generation, of retained type|module|root\n"
      "  --sort bytes|count|refs|name\n"
      "  --min SIZE            only rows of at least so many bytes (64K, 10M)\n"
      "  --match PATTERN       only rows whose name fits, as 'app.*'\n"},

@@ -302,12 +302,16 @@ static struct error *refs_print(const struct refs *refs)
     char count[32], size[24];
     struct error *error = NULL;
 
+    scoped_free char *name = cli_escape_line(refs->pick.name);
+
+    if (!name)
+        return refs_out_of_memory();
     if (refs->pick.types)
-        fprintf(cli_output, "%s %s, %s\n", cli_format_count(count, sizeof(count), refs->pick.count), refs->pick.name,
+        fprintf(cli_output, "%s %s, %s\n", cli_format_count(count, sizeof(count), refs->pick.count), name,
                 cli_format_size(size, sizeof(size), refs->pick.bytes));
     else
         fprintf(cli_output, "0x%" PRIx64 ", %s, %s, refcount %" PRIu32 "\n", heap_view_node(&refs->view, refs->pick.node).address,
-                refs->pick.name, cli_format_size(size, sizeof(size), refs->pick.bytes),
+                name, cli_format_size(size, sizeof(size), refs->pick.bytes),
                 heap_view_node(&refs->view, refs->pick.node).refcount);
     if (refs_wants(refs, true)) {
         refs_print_title(&refs->in, "references to it in the heap");

@@ -120,6 +120,8 @@ static void print_task_line(const struct view_tasks *view, size_t number, unsign
         fprintf(cli_output, ", cancel asked for %s", task->cancels == 1 ? "once" : "more than once");
     print_wait(task, view->tree.first[number + 1] - view->tree.first[number]);
     print_holder(view, number);
+    if (task->changing)
+        fputs(" (changing)", cli_output);
     fputc('\n', cli_output);
 }
 
@@ -350,6 +352,7 @@ static void json_task(struct json *json, const struct task *task)
     json_string(json, "implementation", task->python ? "python" : "c");
     json_wait(json, &task->wait);
     json_stack(json, task);
+    json_boolean(json, "changing", task->changing);
     json_begin_array(json, "awaited_by");
     for (size_t i = 0; i < task->awaiter_count; i++)
         json_address(json, NULL, task->awaited_by[i]);

@@ -399,23 +399,22 @@ const char *thread_row_wait(const struct thread_row *row)
 const char *thread_row_describe(const struct thread_row *row, char *text, size_t room)
 {
     const char *state = thread_row_state(row);
-    const char *call = syscall_name(row->activity->syscall);
+    bool blocked = !strcmp(state, "blocked");
 
     switch (row->wait) {
     case THREAD_RUNS:
         snprintf(text, room, "%s", state);
         break;
     case THREAD_WAITS_GIL:
-        snprintf(text, room, "waits for the GIL");
+        snprintf(text, room, "%swaits for the GIL", blocked ? "" : "stopped, ");
         break;
     case THREAD_WAITS_LOCK:
-        snprintf(text, room, "waits for a lock");
+        snprintf(text, room, "%swaits for a lock", blocked ? "" : "stopped, ");
         break;
     case THREAD_WAITS_WORK:
-        snprintf(text, room, "%s in %s", strcmp(state, "blocked") ? state : "idle", call);
-        break;
     case THREAD_WAITS_CALL:
-        snprintf(text, room, "%s in %s", state, call);
+        snprintf(text, room, "%s in %s", blocked && row->wait == THREAD_WAITS_WORK ? "idle" : state,
+                 syscall_name(row->activity->syscall));
         break;
     }
     return text;

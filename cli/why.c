@@ -318,7 +318,11 @@ static struct error *why_find_paths(struct why *why)
     if (!why->paths || !why->named)
         return why_out_of_memory();
     struct error *error = paths_get_several(&why->search.paths, why->node, why->paths, most, &why->count);
-    return error ? error : heap_name_paths(&why->search, why->paths, why->count, why->named);
+    if (!error)
+        error = heap_name_paths(&why->search, why->paths, why->count, why->named);
+    for (size_t i = 0; i < why->count && !error; i++)
+        error = heap_name_steps(&why->search, &why->named[i]);
+    return error;
 }
 
 static struct error *why_ask(struct why *why)
@@ -342,20 +346,36 @@ static const char *why_type_name(const struct why *why, uint32_t node)
     return heap_view_type_name(&why->view, heap_view_node(&why->view, node).type);
 }
 
+/* A text of the target's. */
+static void why_put(const char *text, int width)
+{
+    scoped_free char *escaped = cli_escape_line(text);
+
+    fprintf(cli_output, "%-*s", width, escaped ? escaped : "?");
+}
+
 static void why_print_step(const struct why *why, const struct heap_step *step)
 {
     struct heap_node node = heap_view_node(&why->view, step->node);
     char size[24];
 
-    fprintf(cli_output, "    %-32s 0x%" PRIx64 "  %s, %s\n", step->text, node.address, heap_view_type_name(&why->view, node.type),
-            cli_format_size(size, sizeof(size), node.size));
+    fputs("    ", cli_output);
+    why_put(step->text, 32);
+    fprintf(cli_output, " 0x%" PRIx64 "  ", node.address);
+    why_put(heap_view_type_name(&why->view, node.type), 0);
+    if (step->of) {
+        putc(' ', cli_output);
+        why_put(step->of, 0);
+    }
+    fprintf(cli_output, ", %s\n", cli_format_size(size, sizeof(size), node.size));
 }
 
 static void why_print_path(const struct why *why, const struct heap_named_path *named)
 {
     scoped_free char *text = heap_describe_path(named);
 
-    fprintf(cli_output, "%s\n", text ? text : named->expression);
+    why_put(text ? text : named->expression, 0);
+    putc('\n', cli_output);
     for (size_t i = 0; i < named->count; i++) {
         if (named->count > WHY_STEPS_SHOWN && !why->options->verbose && i == WHY_STEPS_SHOWN / 2) {
             fprintf(cli_output, "    ... %zu more, with -v ...\n", named->count - WHY_STEPS_SHOWN);
@@ -382,8 +402,8 @@ static void why_print_unreached(const struct why *why)
             fprintf(cli_output, "held by nobody in the heap: a reference from C (refcount %" PRIu32 ", found %" PRIu64 ")\n",
                     node.refcount, why->found);
         else
-            fprintf(cli_output, "held by 0x%" PRIx64 ", %s, which is held by nobody in the heap: a reference from C\n",
-                    holder.address, heap_view_type_name(&why->view, holder.type));
+            fprintf(cli_output, "held by 0x%" PRIx64 ", which is held by nobody in the heap: a reference from C\n",
+                    holder.address);
         break;
     default:
         fprintf(cli_output, "held by nobody in the heap: cyclic garbage (refcount %" PRIu32 ", found %" PRIu64 ")\n",
@@ -397,12 +417,16 @@ static void why_print(const struct why *why)
     struct heap_node node = heap_view_node(&why->view, why->node);
     char count[32], alike[32], size[24];
 
-    if (why->pick.types)
-        fprintf(cli_output, "%s %s, %s; %s of them are held like this one:\n\n",
-                cli_format_count(count, sizeof(count), why->pick.count), why->pick.name,
+    if (why->pick.types) {
+        fprintf(cli_output, "%s ", cli_format_count(count, sizeof(count), why->pick.count));
+        why_put(why->pick.name, 0);
+        fprintf(cli_output, ", %s; %s of them are held like this one:\n\n",
                 cli_format_size(size, sizeof(size), why->pick.bytes), cli_format_count(alike, sizeof(alike), why->alike));
+    }
     if (!why->count) {
-        fprintf(cli_output, "0x%" PRIx64 ", %s, ", node.address, why_type_name(why, why->node));
+        fprintf(cli_output, "0x%" PRIx64 ", ", node.address);
+        why_put(why_type_name(why, why->node), 0);
+        fputs(", ", cli_output);
         why_print_unreached(why);
     }
     for (size_t i = 0; i < why->count; i++) {
@@ -442,6 +466,7 @@ static void why_json_path(const struct why *why, const struct heap_named_path *n
     for (size_t i = 0; i < named->count; i++) {
         json_begin_object(json, NULL);
         json_string(json, "name", named->steps[i].text);
+        json_string(json, "of", named->steps[i].of);
         why_json_node(why, named->steps[i].node, json);
         json_end_object(json);
     }

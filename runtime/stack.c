@@ -49,6 +49,12 @@ static struct error *chain_add(struct chain *chain, const struct frame *frame)
     return NULL;
 }
 
+/* From 3.11 on the outermost frame was called by C, and shows it: else some frame was half made when it was read. */
+static bool has_end(const struct chain *chain, const struct runtime *runtime)
+{
+    return !chain->count || runtime->layout.thread_state.frame != OFF_NONE || chain->frames[chain->count - 1].entry;
+}
+
 static struct error *chain_read(struct chain *chain, const struct runtime *runtime, struct address thread)
 {
     struct address at, mark = ADDRESS_NULL; /* of a frame passed: none comes twice (Brent's way) */
@@ -84,7 +90,7 @@ static struct error *chain_read(struct chain *chain, const struct runtime *runti
             inner->loop = frame.at;
         }
     }
-    return error;
+    return error || has_end(chain, runtime) ? error : torn_chain("its end is missing");
 }
 
 /* How many of the outermost frames two looks share. Where only the place in the last of them differs, it counts too:
@@ -115,21 +121,45 @@ static bool are_equal(const struct chain *a, const struct chain *b)
 
 struct looks {
     struct chain last, now;
-    unsigned agreed; /* in a row, with `last` */
-    size_t common;   /* outermost frames that all of them had */
-    bool any;
+    unsigned agreed;  /* in a row, with `last` */
+    unsigned strange; /* in a row, that didn't even share its outermost frame, and were shorter */
+    unsigned looked;  /* how many there were since they share anything */
+    size_t common;    /* outermost frames that all those had */
 };
+
+static void looks_keep(struct looks *looks, unsigned agreed, size_t common)
+{
+    struct chain spare = looks->last;
+
+    looks->agreed = agreed;
+    looks->common = common;
+    looks->strange = 0;
+    looks->looked++;
+    looks->last = looks->now;
+    looks->now = spare;
+}
+
+/* A thread's outermost frame is there as long as it does anything: a shorter chain without it was caught half
+ * made, unless it stays so. */
+static bool looks_is_strange(struct looks *looks)
+{
+    return looks->now.count < looks->last.count && !count_common(&looks->last, &looks->now) &&
+           ++looks->strange < LOOKS_AGREE;
+}
 
 static void looks_take(struct looks *looks)
 {
-    size_t common = looks->any ? count_common(&looks->last, &looks->now) : looks->now.count;
+    size_t common = looks->looked ? count_common(&looks->last, &looks->now) : 0;
+    bool equal = looks->looked && are_equal(&looks->last, &looks->now);
 
-    looks->agreed = looks->any && are_equal(&looks->last, &looks->now) ? looks->agreed + 1 : 1;
-    looks->common = looks->any && looks->common < common ? looks->common : common;
-    looks->any = true;
-    struct chain spare = looks->last;
-    looks->last = looks->now;
-    looks->now = spare;
+    if (looks->looked && looks_is_strange(looks)) {
+        looks->agreed = 0;
+    } else if (common || equal) {
+        looks_keep(looks, equal ? looks->agreed + 1 : 1, looks->common < common ? looks->common : common);
+    } else {
+        looks->looked = 0;
+        looks_keep(looks, 1, looks->now.count);
+    }
 }
 
 /* Leaves what is sure in looks->last. */
@@ -157,7 +187,7 @@ static struct error *look_until_sure(struct looks *looks, const struct runtime *
             *changing = looks->agreed < LOOKS_AGREE;
         }
     }
-    if (!error && !looks->any) {
+    if (!error && !looks->looked) {
         error = torn;
         torn = NULL;
     }
@@ -207,8 +237,10 @@ static struct error *stack_read_running(struct stacks *stacks, struct stack *sta
     stack->changing = changing;
     stack->cut = looks.last.cut;
     if (!error) {
-        size_t count = changing ? looks.common : looks.last.count;
-        error = stack_take(stacks, stack, looks.last.frames + (looks.last.count - count), count);
+        /* What few looks shared may be chance. */
+        size_t common = looks.looked < LOOKS_AGREE ? 0 : looks.common;
+        size_t count = changing ? common : looks.last.count;
+        error = stack_take(stacks, stack, count ? looks.last.frames + (looks.last.count - count) : NULL, count);
     }
     free(looks.last.frames);
     free(looks.now.frames);

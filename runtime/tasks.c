@@ -1,13 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Where the tasks of an interpreter are noted:
- *
- *   3.8-3.11  asyncio.tasks._all_tasks         WeakSet.data: a set of weak references
- *   3.12+     asyncio.tasks._scheduled_tasks   likewise; and _eager_tasks, a set
- *   3.14+     those of C in linked lists: one in each thread state, one in the interpreter for threads that have ended;
- *             those of Python and of other makes in the sets of asyncio.tasks and of _asyncio
- *
- *   list head <-> task.node <-> task.node <-> ... back to the head
+ * Which tasks there are is told by the registries (task_registry.c), the stack of each by a walk (task_walk.c), what it
+ * waits for and who for it by task_wait.c; here it is put together, and checked for what changed meanwhile.
  */
 #include "runtime/tasks.h"
 
@@ -16,249 +10,41 @@
 
 #include "attach/activity.h"
 #include "attach/scope.h"
-#include "runtime/futures.h"
-#include "runtime/task_wait.h"
+#include "runtime/task_read.h"
 #include "runtime/withs.h"
 
 /* Reads of a process that runs meanwhile. */
 #define TRIES          4
-#define FRAMES_MAX     1000 /* of one task */
-#define TASKS_MAX      READER_ITEMS_MAX
 #define ACTIVITIES_MAX 64 /* threads that are looked at for whether they ran meanwhile */
-
-struct address_list {
-    uint64_t *items;
-    size_t count, room;
-};
-
-/* One attempt. */
-struct tasks_read {
-    struct tasks *tasks;
-    struct futures futures;
-    struct object_reader reader;
-    const struct thread_state *threads;
-    size_t thread_count;
-    bool with_done, held, out_of_memory, torn;
-    struct task_walk_frame *walk; /* FRAMES_MAX of them */
-};
-
-static void list_add(struct tasks_read *read, struct address_list *list, uint64_t address)
-{
-    if (list->count == list->room) {
-        size_t room = list->room ? list->room * 2 : 64;
-        uint64_t *larger = reallocarray(list->items, room, sizeof(*larger));
-
-        read->out_of_memory |= !larger;
-        if (!larger)
-            return;
-        list->items = larger;
-        list->room = room;
-    }
-    list->items[list->count++] = address;
-}
-
-static int compare_addresses(const void *a, const void *b)
-{
-    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
-
-    return (left > right) - (left < right);
-}
-
-/* Sorted, each once. */
-static void list_sort(struct address_list *list)
-{
-    size_t kept = 0;
-
-    if (list->count)
-        qsort(list->items, list->count, sizeof(*list->items), compare_addresses);
-    for (size_t i = 0; i < list->count; i++) {
-        if (!kept || list->items[i] != list->items[kept - 1])
-            list->items[kept++] = list->items[i];
-    }
-    list->count = kept;
-}
-
-/* --------------------------------------------------------------- registries */
-
-/* A set, or a WeakSet: its tasks, or weak references to them. */
-static void read_set(struct tasks_read *read, uint64_t set, struct address_list *list)
-{
-    struct object_reader *reader = &read->reader;
-    scoped_free uint64_t *items = NULL;
-    size_t count;
-    bool weak = set && reader_is_derived(reader, set, "WeakSet");
-
-    if (!set)
-        return;
-    if (!reader_items(reader, weak ? reader_attribute(reader, set, "data") : set, &items, &count)) {
-        read->out_of_memory = true;
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        uint64_t task = items[i];
-        if (weak)
-            task =
-                reader_is_derived(reader, task, "weakref") || reader_is_derived(reader, task, "weakref.ReferenceType")
-                    ? reader_u64(reader, task + reader->layout.weakref.object)
-                    : 0;
-        if (future_task_kind(&read->futures, task) != FUTURE_NONE)
-            list_add(read, list, task);
-    }
-}
-
-/* A linked list whose head is in the target's own structure; an empty head may be all zeros. */
-static void read_list(struct tasks_read *read, uint64_t head, struct address_list *list)
-{
-    struct object_reader *reader = &read->reader;
-    uint64_t before = head, node = reader_u64(reader, head);
-
-    for (size_t i = 0; node && node != head; i++) {
-        uint64_t task = node - read->futures.layout.node;
-        if (i == TASKS_MAX || node % 8 || reader_u64(reader, node + 8) != before ||
-            !reader_is_derived(reader, task, "_asyncio.Task")) {
-            read->torn = true;
-            return;
-        }
-        list_add(read, list, task);
-        before = node;
-        node = reader_u64(reader, node);
-    }
-}
-
-static void read_lists(struct tasks_read *read, uint64_t interpreter, struct address_list *list)
-{
-    const struct future_layout *layout = &read->futures.layout;
-
-    if (!read->futures.c_known || layout->node == OFF_NONE)
-        return;
-    read_list(read, interpreter + layout->interpreter_tasks, list);
-    for (size_t i = 0; i < read->thread_count; i++) {
-        if (read->threads[i].interpreter.value == interpreter)
-            read_list(read, read->threads[i].address.value + layout->thread_tasks, list);
-    }
-}
-
-static void read_registries(struct tasks_read *read, uint64_t interpreter, struct address_list *list)
-{
-    static const char *const modules[] = {"asyncio.tasks", "_asyncio"};
-    static const char *const sets[] = {"_all_tasks", "_scheduled_tasks", "_eager_tasks"};
-
-    for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++) {
-        uint64_t dict = reader_module_dict(&read->reader, interpreter, modules[i]);
-        for (size_t j = 0; dict && j < sizeof(sets) / sizeof(sets[0]); j++)
-            read_set(read, reader_dict_get(&read->reader, dict, sets[j]), list);
-    }
-    read_lists(read, interpreter, list);
-    list_sort(list);
-}
 
 /* ------------------------------------------------------------------- stacks */
 
-/* What comes behind what isn't a generator itself but stands for one. */
-static uint64_t unwrap(struct object_reader *reader, uint64_t object)
-{
-    static const char *const wrappers[] = {"async_generator_asend", "async_generator_athrow", "coroutine_wrapper",
-                                           "anext_awaitable"};
-
-    for (size_t i = 0; i < sizeof(wrappers) / sizeof(wrappers[0]); i++) {
-        if (reader_is(reader, object, wrappers[i]))
-            return reader_field(reader, object, 0);
-    }
-    return 0;
-}
-
-/* Puts the frames of a chain of awaits into read->walk, outermost first. */
-static size_t walk_awaits(struct tasks_read *read, uint64_t object)
-{
-    struct object_reader *reader = &read->reader;
-    size_t count = 0;
-
-    for (unsigned i = 0; object && i < 2 * FRAMES_MAX && count < FRAMES_MAX; i++) {
-        if (!reader_is_generator(reader, object)) {
-            object = unwrap(reader, object);
-            continue;
-        }
-        struct task_walk_frame *place = &read->walk[count];
-        if (!reader_generator_frame(reader, object, &place->frame))
-            break;
-        place->generator = object;
-        count++;
-        object = reader_generator_awaits(reader, object);
-    }
-    return count;
-}
-
-static void turn_around(struct task_walk_frame *frames, size_t count)
-{
-    for (size_t i = 0; i < count / 2; i++) {
-        struct task_walk_frame kept = frames[i];
-        frames[i] = frames[count - 1 - i];
-        frames[count - 1 - i] = kept;
-    }
-}
-
-/* Of one thread, innermost first, up to the frame of the task's coroutine; 0: that isn't there. */
-static size_t walk_thread(struct tasks_read *read, const struct thread_state *thread, uint64_t last)
-{
-    struct frame frame;
-    size_t count = 0;
-    bool found = reader_first_frame(&read->reader, thread, &frame);
-
-    for (unsigned i = 0; found && i < READER_DEPTH_MAX; found = reader_next_frame(&read->reader, &frame), i++) {
-        if (count < FRAMES_MAX)
-            read->walk[count++] = (struct task_walk_frame){frame, 0};
-        if (frame.at.value == last)
-            return count;
-    }
-    return 0;
-}
-
-/* Of a task that runs: what its thread runs. */
-static size_t walk_running(struct tasks_read *read, uint64_t coroutine)
-{
-    struct frame outermost;
-    size_t count = 0;
-
-    if (!reader_generator_frame(&read->reader, coroutine, &outermost))
-        return 0;
-    for (size_t i = 0; i < read->thread_count && !count; i++)
-        count = walk_thread(read, &read->threads[i], outermost.at.value);
-    return count;
-}
-
-/* Innermost first. */
-static size_t walk_stack(struct tasks_read *read, uint64_t coroutine, bool runs)
-{
-    size_t count = runs ? walk_running(read, coroutine) : 0;
-
-    if (count)
-        return count;
-    count = walk_awaits(read, coroutine);
-    turn_around(read->walk, count);
-    return count;
-}
-
-static void describe_frame(struct tasks_read *read, const struct task_walk_frame *walked, struct task_frame *frame)
+static bool describe_frame(struct tasks_read *read, const struct task_walk_frame *walked, struct task_frame *frame)
 {
     struct python_frame text;
     char name[sizeof(text.function)];
 
     if (!reader_describe_frame(&read->reader, &walked->frame, &text))
-        read->torn = true;
+        return false;
     /* Before 3.11 only the generator knows its qualified name. */
     if (walked->generator && reader_generator_name(&read->reader, walked->generator, name, sizeof(name)))
         memcpy(text.function, name, sizeof(name));
     *frame = (struct task_frame){strdup(text.function), strdup(text.file), text.line};
     read->out_of_memory |= !frame->function || !frame->file;
+    return true;
 }
 
 static void describe_stack(struct tasks_read *read, size_t count, struct task *task)
 {
-    task->cut = count == FRAMES_MAX;
+    task->cut = count == TASK_FRAMES_MAX;
     task->frames = calloc(count ? count : 1, sizeof(*task->frames));
     read->out_of_memory |= !task->frames;
-    for (; task->frames && task->frame_count < count; task->frame_count++)
-        describe_frame(read, &read->walk[task->frame_count], &task->frames[task->frame_count]);
+    for (size_t i = 0; task->frames && i < count; i++) {
+        if (describe_frame(read, &read->walk[i], &task->frames[task->frame_count]))
+            task->frame_count++;
+        else
+            read->torn = task->changing = true;
+    }
 }
 
 /* ----------------------------------------------------------------- one task */
@@ -294,27 +80,58 @@ static void read_coroutine(struct tasks_read *read, uint64_t coroutine, struct t
     task->coroutine = copy_text(read, coroutine ? text : "");
 }
 
+/* FNV-1a, over words. */
+static uint64_t mix(uint64_t hash, uint64_t word)
+{
+    return (hash ^ word) * UINT64_C(0x100000001b3);
+}
+
+/* Of all that its stack and state are told by, `count` frames of read->walk among it. */
+static uint64_t sign_task(const struct tasks_read *read, const struct task *task, uint64_t coroutine, uint64_t waiter,
+                          size_t count)
+{
+    uint64_t hash = mix(mix(mix(UINT64_C(0xcbf29ce484222325), coroutine), waiter), task->state);
+
+    for (size_t i = 0; i < count; i++) {
+        const struct task_walk_frame *walked = &read->walk[i];
+        hash = mix(mix(hash, walked->frame.at.value), walked->generator);
+        hash = mix(mix(hash, walked->frame.code.value), (uint64_t)walked->frame.instruction);
+    }
+    return hash;
+}
+
+/* Reads what changes, and walks its stack into read->walk: how many frames. */
+static size_t look_at_task(struct tasks_read *read, struct task *task, uint64_t *coroutine, uint64_t *waiter)
+{
+    const struct futures *futures = &read->futures;
+    enum future_kind kind = future_task_kind(futures, task->address);
+
+    *coroutine = task_coroutine(futures, task->address, kind);
+    *waiter = task_waiter(futures, task->address, kind);
+    task->state = future_state(futures, task->address, kind);
+    if (task->state == TASK_PENDING && *coroutine && reader_is_generator(&read->reader, *coroutine) &&
+        reader_generator_runs(&read->reader, *coroutine))
+        task->state = TASK_RUNNING;
+    return task_walk_stack(read, *coroutine, task->state == TASK_RUNNING);
+}
+
 static void read_task(struct tasks_read *read, uint64_t address, int64_t interpreter, struct task *task)
 {
     const struct futures *futures = &read->futures;
     enum future_kind kind = future_task_kind(futures, address);
-    uint64_t coroutine = task_coroutine(futures, address, kind), waiter = task_waiter(futures, address, kind);
-    bool runs =
-        coroutine && reader_is_generator(&read->reader, coroutine) && reader_generator_runs(&read->reader, coroutine);
+    uint64_t coroutine, waiter;
 
     *task = (struct task){.address = address, .interpreter = interpreter, .python = kind == FUTURE_PYTHON};
     task->loop = future_loop(futures, address, kind);
-    task->state = future_state(futures, address, kind);
-    if (task->state == TASK_PENDING && runs)
-        task->state = TASK_RUNNING;
     task->must_cancel = task_must_cancel(futures, address, kind);
     task->cancels = task_cancels(futures, address, kind);
+    size_t count = look_at_task(read, task, &coroutine, &waiter);
+    bool pending = task->state == TASK_PENDING;
+    task->signature = sign_task(read, task, coroutine, waiter, count);
     read_name(read, task_name(futures, address, kind), task);
     read_coroutine(read, coroutine, task);
-    size_t count = walk_stack(read, coroutine, task->state == TASK_RUNNING);
     describe_stack(read, count, task);
-    task_wait_find(futures, read->walk, task->state == TASK_PENDING ? count : 0,
-                   task->state == TASK_PENDING ? waiter : 0, &task->wait);
+    task_wait_find(futures, read->walk, pending ? count : 0, pending ? waiter : 0, &task->wait);
     read->out_of_memory |= !task_awaiters_find(futures, address, &task->awaited_by, &task->awaiter_count);
 }
 
@@ -398,9 +215,9 @@ static struct address_list list_wanted(struct tasks_read *read)
 
     for (size_t i = 0; i < read->tasks->count; i++) {
         if (is_held(&read->tasks->items[i].wait))
-            list_add(read, &list, read->tasks->items[i].wait.object);
+            task_list_add(read, &list, read->tasks->items[i].wait.object);
     }
-    list_sort(&list);
+    task_list_sort(&list);
     return list;
 }
 
@@ -409,7 +226,8 @@ static void find_held(struct tasks_read *read, const struct task *task, const st
                       uint64_t *holders)
 {
     enum future_kind kind = future_task_kind(&read->futures, task->address);
-    size_t count = walk_stack(read, task_coroutine(&read->futures, task->address, kind), task->state == TASK_RUNNING);
+    size_t count =
+        task_walk_stack(read, task_coroutine(&read->futures, task->address, kind), task->state == TASK_RUNNING);
     struct with_walk walk = {.count = 0};
 
     for (size_t i = 0; i < count; i++) {
@@ -417,7 +235,7 @@ static void find_held(struct tasks_read *read, const struct task *task, const st
         with_walk_frame(&walk, &read->reader, &read->walk[i].frame, awaits);
         for (size_t j = 0; j < walk.count; j++) {
             const uint64_t *found =
-                bsearch(&walk.objects[j], wanted->items, wanted->count, sizeof(*wanted->items), compare_addresses);
+                bsearch(&walk.objects[j], wanted->items, wanted->count, sizeof(*wanted->items), task_compare_addresses);
             if (found && !holders[found - wanted->items])
                 holders[found - wanted->items] = task->address;
         }
@@ -436,9 +254,9 @@ static void find_holders(struct tasks_read *read)
     }
     for (size_t i = 0; holders && wanted.count && i < read->tasks->count; i++) {
         struct task_wait *wait = &read->tasks->items[i].wait;
-        const uint64_t *found =
-            is_held(wait) ? bsearch(&wait->object, wanted.items, wanted.count, sizeof(*wanted.items), compare_addresses)
-                          : NULL;
+        const uint64_t *found = is_held(wait) ? bsearch(&wait->object, wanted.items, wanted.count,
+                                                        sizeof(*wanted.items), task_compare_addresses)
+                                              : NULL;
         if (found)
             wait->holder = holders[found - wanted.items];
     }
@@ -582,7 +400,7 @@ static struct error *read_once(struct tasks_read *read)
         struct address_list list = {0};
         if ((error = check_known(read, interpreters[i].address.value)))
             break;
-        read_registries(read, interpreters[i].address.value, &list);
+        task_read_registries(read, interpreters[i].address.value, &list);
         error = read_listed(read, &list, interpreters[i].id);
         free(list.items);
     }
@@ -606,6 +424,22 @@ static bool stayed(const struct activity *activities, size_t count, size_t threa
     return all;
 }
 
+/* The process ran meanwhile: which tasks are, in memory that is read anew, what they were? */
+static void check_tasks(struct tasks_read *read)
+{
+    struct error *error = pages_refresh(&read->reader.view.pages);
+
+    for (size_t i = 0; i < read->tasks->count; i++) {
+        struct task again = {.address = read->tasks->items[i].address};
+        uint64_t coroutine, waiter;
+        size_t count = error ? 0 : look_at_task(read, &again, &coroutine, &waiter);
+
+        if (error || sign_task(read, &again, coroutine, waiter, count) != read->tasks->items[i].signature)
+            read->tasks->items[i].changing = true;
+    }
+    error_destroy(error);
+}
+
 /* Again, until nothing ran meanwhile, or as often as is sensible. */
 static struct error *read_until_steady(struct tasks_read *read)
 {
@@ -626,6 +460,8 @@ static struct error *read_until_steady(struct tasks_read *read)
         if (!read->tasks->changing && !error)
             break;
     }
+    if (!error && read->tasks->changing)
+        check_tasks(read);
     return error;
 }
 
@@ -633,7 +469,7 @@ struct error *tasks_read(struct tasks *tasks, const struct runtime *runtime, con
                          const struct tasks_wish *wish)
 {
     scoped_free struct thread_state *threads = NULL;
-    scoped_free struct task_walk_frame *walk = calloc(FRAMES_MAX, sizeof(*walk));
+    scoped_free struct task_walk_frame *walk = calloc(TASK_FRAMES_MAX, sizeof(*walk));
     struct tasks_read read = {.tasks = tasks, .with_done = wish->with_done, .held = wish->held, .walk = walk};
     struct error *error = runtime_read_threads(runtime, &threads, &read.thread_count);
 

@@ -41,6 +41,8 @@ struct task {
     bool must_cancel;          /* cancelled, and hasn't seen it yet */
     int64_t cancels;           /* requests, 3.11+ */
     bool python;               /* of asyncio's implementation in Python */
+    bool changing;             /* it ran while it was read: its stack and state may be of different moments */
+    uint64_t signature;        /* of what was read */
     struct task_frame *frames; /* innermost first */
     size_t frame_count;
     bool cut; /* more frames than anybody's: the innermost are left out */

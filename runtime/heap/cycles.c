@@ -260,7 +260,8 @@ static struct error *cycles_release(struct cycles_work *work, struct cycles *cyc
     cycles->others = work->stack;
     cycles->other_count = (uint32_t)work->stack_count;
     work->stack = NULL;
-    qsort(cycles->others, cycles->other_count, sizeof(*cycles->others), cycles_compare_node);
+    if (cycles->other_count)
+        qsort(cycles->others, cycles->other_count, sizeof(*cycles->others), cycles_compare_node);
     return work->out_of_memory ? cycles_out_of_memory() : NULL;
 }
 

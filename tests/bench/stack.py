@@ -13,6 +13,9 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "live"))
+import pythons  # noqa: E402
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 SAFEPOINT = os.environ.get("SAFEPOINT", os.path.join(TOP, "build", "safepoint"))
@@ -59,7 +62,7 @@ def install():
 
 def once(words):
     began = time.perf_counter()
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, env=dict(os.environ, LC_ALL="C"))
     took = time.perf_counter() - began
     if done.returncode:
         raise RuntimeError("%s: %s" % (words[0], done.stderr.decode()[-500:]))
@@ -140,4 +143,28 @@ def report(target, commands):
             print(name, stacks[name], first, file=sys.stderr)
 
 
+def beside_sampling():
+    """CPython 3.15's own `profiling.sampling dump`, of a 3.15 (in its root): which the others don't know yet."""
+    python = pythons.Python("/usr/bin/python3.15", pythons.SID)
+    if not os.path.exists(python.outside_path):
+        print("- not measured: `python3.15 -m profiling.sampling dump` (no build/sid)")
+        return
+    target = subprocess.Popen(python.command() + ["-c", TARGET], stdout=subprocess.PIPE)
+    try:
+        target.stdout.readline()
+        pid = str(target.pid)
+        inside = ["nsenter", "--target", pid, "--mount", "--", "chroot", python.root, python.path]
+        dump = inside + ["-m", "profiling.sampling", "dump", "--all-threads", pid]
+        ours, theirs = [], []
+        for turn in range(max(3, ROUNDS // 5)):
+            ours.append(once([SAFEPOINT, "stack", pid])[0])
+            theirs.append(once(dump)[0])
+        print("- Of a CPython 3.15: `safepoint stack` %.1f ms, `python3.15 -m profiling.sampling dump --all-threads` %.0f ms." % (
+            statistics.median(ours), statistics.median(theirs)))
+    finally:
+        target.kill()
+        target.wait()
+
+
 main()
+beside_sampling()

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Interpreters, threads, frames, the GIL and the pending queue in a memory that holds anything, and
+ * Interpreters, threads, frames and their variables, the GIL, the collector and the pending queue in a memory that holds anything, and
  * that changes while it is read.
  *
  *   byte 0    3.8 to 3.15, by its low bits; 0x80: a debug build
@@ -12,18 +12,23 @@
  */
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "runtime/debug_offsets.h"
 #include "runtime/pending.h"
+#include "runtime/gc.h"
 #include "runtime/runtime.h"
+#include "runtime/stack.h"
+#include "runtime/values.h"
 
 #define BASE         0x10000u
 #define WORDS        65536u
 #define READS_A_STEP 16
 #define FRAMES_MAX   8
+#define VALUE_MAX    4096
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -87,6 +92,49 @@ static void read_frames(const struct runtime *runtime, const struct thread_state
     }
 }
 
+static void print_variable(void *context, const char *name, struct address value)
+{
+    struct values *values = context;
+    char *text = NULL;
+    size_t size;
+    FILE *to = open_memstream(&text, &size);
+
+    if (!to || !name)
+        abort();
+    values_print(values, value, true, to);
+    fclose(to);
+    if (size > VALUE_MAX)
+        abort();
+    free(text);
+}
+
+static void read_stacks(const struct runtime *runtime, const struct thread_state *threads, size_t count)
+{
+    struct stacks stacks;
+    struct values values;
+
+    stacks_init(&stacks, runtime);
+    struct error *unknown = values_init(&values, &stacks.view.runtime);
+    error_destroy(stacks_read(&stacks, threads, NULL, count < FRAMES_MAX ? count : FRAMES_MAX));
+    for (size_t i = 0; !unknown && i < stacks.count; i++) {
+        for (size_t j = 0; j < stacks.items[i].count && j < FRAMES_MAX; j++)
+            values_visit_variables(&values, stacks.items[i].frames[j].at, stacks.items[i].frames[j].code->address,
+                                   print_variable, &values);
+    }
+    error_destroy(unknown);
+    values_deinit(&values);
+    stacks_deinit(&stacks);
+}
+
+static void read_collectors(const struct runtime *runtime)
+{
+    struct gc_state *states;
+    size_t count;
+
+    error_destroy(gc_read(runtime, &states, &count));
+    free(states);
+}
+
 static void read_all(const struct runtime *runtime)
 {
     struct thread_state *threads;
@@ -99,6 +147,8 @@ static void read_all(const struct runtime *runtime)
     free(interpreters);
     error_destroy(runtime_read_threads(runtime, &threads, &count));
     read_frames(runtime, threads, count);
+    read_stacks(runtime, threads, count);
+    read_collectors(runtime);
     free(threads);
     error_destroy(runtime_read_gil(runtime, &flag, &holder));
     error_destroy(runtime_read_remote_debug(runtime, &flag));

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import SAFEPOINT, Running, Target, safepoint
 
-COMMANDS = ["ps", "info", "doctor", "exec", "stats", "heap", "console"]
+COMMANDS = ["ps", "info", "doctor", "exec", "stats", "heap", "console", "stack", "gc"]
 
 
 @pytest.mark.parametrize("words", [

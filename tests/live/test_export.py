@@ -14,6 +14,7 @@ import time
 import pytest
 
 from conftest import PATIENCE, Running, pythons, safepoint, target_running
+from test_core import GCORE, gcore
 from test_freeze import children
 from test_heap import MAKE
 from test_snapshot import SECRETS, Snapshot, snapshot
@@ -254,6 +255,22 @@ def test_jsonl(idle, tmp_path):
         assert [heap[name] for name in ("objects", "references", "roots")] == [len(found[name]) for name in ("object", "reference", "root")]
         assert collections.Counter(row["type"] for row in found["object"])["__main__.Known"] == 1234
     assert [result[name] for name in ("objects", "edges", "roots")] == [len(live[name]) for name in ("object", "reference", "root")]
+
+
+def test_core(some_python, tmp_path):
+    """Of a core file it is the same as of the process."""
+    if not GCORE:
+        pytest.skip("no gcore on this machine")
+    paths = [os.path.join(tmp_path, name) for name in ("heap", "lines")]
+    with target_running(some_python, "idle") as target:
+        target.do(MAKE + "HEAP_INNER[3].a = HEAP_KNOWN\n")
+        core = gcore(target.until_blocked(), str(tmp_path))
+        export(core, paths[0], "--format", "heapsnapshot")
+        export(core, paths[1], "--format", "jsonl")
+        heap = Heapsnapshot(paths[0])
+        check_known(heap, target, True)
+    found = lines(paths[1])
+    assert found["heap"][0]["method"] == "core" and [row["size"] for row in found["object"]] == [node.size for node in heap.nodes[heap.objects:]]
 
 
 # ---------------------------------------------------------------- who retains what

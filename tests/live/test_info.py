@@ -24,6 +24,19 @@ def test_json(python):
         assert [thread["main"] for thread in threads if thread["tid"] == target.pid] == [True]
 
 
+def test_what_it_is_doing(python):
+    """In a few lines: how many threads run and wait, and how the collector is."""
+    with target_running(python, "idle") as target:
+        result = safepoint("info", "--json", target.until_blocked()).expect(0).result
+        assert result["doing"] == {"running": 0, "gil": 0, "lock": 0, "call": 1, "work": 0}
+        assert result["collector"]["enabled"] is True and result["collector"]["collecting"] is False
+        assert result["collector"]["collections"] == target.ask("[s['collections'] for s in gc.get_stats()]")
+        main = result["threads"][0]
+        assert main["python_name"] == "MainThread" and main["waits_for"] == "call" and main["syscall"] == "read"
+        lines = safepoint("info", target.pid).expect(0).text.splitlines()
+        assert [line.split(None, 1)[1] for line in lines if line.startswith("doing ")] == ["1 thread is blocked in a call"]
+
+
 def test_text(python):
     with target_running(python, "threads") as target:
         answer = safepoint("info", target.pid).expect(0)

@@ -99,6 +99,17 @@ def test_deadlocks(threads):
     assert [set(tids) for tids in result["deadlocks"]] == [circle]
 
 
+def test_stopped_meanwhile(threads):
+    """--stop: the same, and the process goes on."""
+    stopped = safepoint("locks", "--json", "--stop", threads.at_rest()).expect(0)
+    assert "were stopped for" in stopped.errors
+    one, other = by_name(stopped.result), by_name(read(threads))
+    assert {name: (wait["kind"], wait["lock"], wait["owner"]) for name, wait in one.items()} == {
+        name: (wait["kind"], wait["lock"], wait["owner"]) for name, wait in other.items()}
+    assert threads.tracer() == 0 and threads.state() in "RS"
+    threads.answers_still()
+
+
 def test_since_when(threads):
     began = time.monotonic()
     one = by_name(read(threads))

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import time
 
@@ -11,7 +12,8 @@ import pytest
 from conftest import PATIENCE, SAFEPOINT, TARGETS, safepoint, target_running, until_it_waits
 
 READS = os.path.join(os.path.dirname(SAFEPOINT), "stack-reads")
-NUMBER = int(os.environ.get("STACK_READS", "2000"))  # of a stack that changes all the time
+# Readings of a stack that changes all the time.
+NUMBER = int(os.environ.get("STACK_READS", "10000" if os.environ.get("SAFEPOINT_SOAK") else "2000"))
 
 IMPORT = "import sys; sys.path.insert(0, %r); import stacks" % TARGETS
 
@@ -141,6 +143,24 @@ def test_states(python):
             assert wanted <= seen, seen
         finally:
             target.do("STOP.append(1); LOCK.release(); [w.join() for w in WORKERS] and None")
+
+
+def test_stopped_process(python):
+    """One that was stopped by a signal is read as it is, and says so."""
+    with target_running(python, "idle") as target:
+        target.until_blocked()
+        os.kill(target.pid, signal.SIGSTOP)
+        try:
+            while target.state() != "T":
+                time.sleep(0.001)
+            for words in ((), ("--stop",), ("--native",)):
+                main = read(target, *words)[0]
+                assert main["state"] == "stopped", main
+                assert [frame["function"] for frame in main["frames"] if frame["kind"] == "python"] == ["serve", "main", "<module>"]
+            assert "stopped in read" in safepoint("stack", target.pid).expect(0).text
+            assert target.state() == "T"
+        finally:
+            os.kill(target.pid, signal.SIGCONT)
 
 
 # ---------------------------------------------------------------- C's frames

@@ -34,6 +34,7 @@
 #define STR_TYPE    (BASE + 0x43100u)
 #define BYTES_TYPE  (BASE + 0x43200u)
 #define TEXTS       (BASE + 0x43300u)
+#define IS_ENTRY    68 /* of 3.11's frame */
 #define OUTER       (BASE + 0x44000u)
 #define OTHER       (BASE + 0x44100u)
 
@@ -285,6 +286,7 @@ static void put_chain(void)
         put_u64(frames[i] + runtime.layout.interpreter_frame.executable, CODE);
         put_u64(frames[i] + runtime.layout.interpreter_frame.instr_ptr, CODE + runtime.layout.code.co_code_adaptive);
     }
+    bytes[OUTER + IS_ENTRY - BASE] = 1;
     put_u64(FRAME + runtime.layout.interpreter_frame.previous, OUTER);
     put_u64(OTHER + runtime.layout.interpreter_frame.previous, OUTER);
 }
@@ -341,6 +343,22 @@ static void test_settling_stack(void **state)
     assert_false(stack.changing);
     assert_int_equal(stack.count, 2);
     assert_int_equal(stack.frames[1].at.value, OUTER);
+    stacks_deinit(&stacks);
+}
+
+/* Nor has one an end that nobody called. */
+static void test_chain_without_end(void **state)
+{
+    struct stacks stacks;
+    struct thread_state thread = {.address = address_of(FIRST)};
+
+    (void)state;
+    put_chain();
+    bytes[OUTER + IS_ENTRY - BASE] = 0;
+    stacks_init(&stacks, &runtime);
+    assert_null(stacks_read(&stacks, &thread, NULL, 1));
+    assert_non_null(stacks.items[0].error);
+    assert_non_null(strstr(error_message(stacks.items[0].error), "end is missing"));
     stacks_deinit(&stacks);
 }
 
@@ -416,6 +434,7 @@ int main(void)
         TEST(test_threads),    TEST(test_native_id),     TEST(test_cycles),  TEST(test_wrong_links),   TEST(test_frame),
         TEST(test_torn_frame), TEST(test_endless_shims), TEST(test_strings), TEST(test_hostile_words),
         TEST(test_stack),      TEST(test_changing_stack), TEST(test_settling_stack), TEST(test_ring_of_frames),
+        TEST(test_chain_without_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

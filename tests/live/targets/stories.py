@@ -275,6 +275,8 @@ class BehindC:
 
 
 lose()
+Evil = type("Evil", (), {})
+globals()["ev\x1b]0;il\x9b"] = {"k\x1b\n\x9b": [Evil()]}
 for number, run in enumerate([Worker().run, keep_local, lambda: asyncio.run(consume_nothing())]):
     threading.Thread(target=run, name="Worker-%d" % (number + 3), daemon=True).start()
 ready.wait()
