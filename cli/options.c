@@ -220,14 +220,6 @@ static const struct option_row option_rows[] = {
 #define OPTION_COUNT (sizeof(option_rows) / sizeof(option_rows[0]))
 #define OPTION_FIRST 256 /* what getopt_long() returns for the first row; letters are below */
 
-int cli_takes(const struct cli_command *command)
-{
-    /* What trims, or looks again and again, needs the process. */
-    bool live = command->takes & (CLI_TAKES_TRIM | CLI_TAKES_EVERY);
-
-    return command->takes | (command->takes & CLI_TAKES_FREEZE && !live ? CLI_TAKES_CORE : 0);
-}
-
 const char *cli_option_name(size_t i)
 {
     return i < OPTION_COUNT ? option_rows[i].name ? option_rows[i].name : "" : NULL;
@@ -285,14 +277,6 @@ struct error *cli_parse_options(struct cli_options *options, int argc, char **ar
     options->words = argv + optind;
     options->count = argc - optind;
     return NULL;
-}
-
-int cli_takes(const struct cli_command *command)
-{
-    /* What trims, or looks again and again, needs the process. */
-    bool live = command->takes & (CLI_TAKES_TRIM | CLI_TAKES_EVERY);
-
-    return command->takes | (command->takes & CLI_TAKES_FREEZE && !live ? CLI_TAKES_CORE : 0);
 }
 
 const char *cli_group_names(int group)
