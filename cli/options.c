@@ -279,6 +279,7 @@ struct error *cli_parse_options(struct cli_options *options, int argc, char **ar
     return NULL;
 }
 
+
 const char *cli_group_names(int group)
 {
     for (const struct cli_group *each = cli_groups; each->takes; each++) {

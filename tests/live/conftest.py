@@ -25,6 +25,7 @@ TARGETS = os.path.join(HERE, "targets")
 SANITIZED = "/asan/" in SAFEPOINT
 PATIENCE = 30  # seconds after which a thing that should have happened is a failure
 CI = os.environ.get("CI") == "true"
+EVERY = bool(os.environ.get("SAFEPOINT_EVERY"))  # no test is left out on any Python
 
 _found = None
 
@@ -384,10 +385,19 @@ def sample():
     return list({python.id: python for python in plain[:1] + static[:1] + plain[-1:] + debug[-1:]}.values())
 
 
+def one_of_each_minor():
+    """What is computed over a heap's graph: that the graph is right is seen on all (tests/heap)."""
+    return list({python.minor: python for python in reversed(found().supported) if not python.debug}.values())[::-1]
+
+
 def pytest_generate_tests(metafunc):
     if "python" in metafunc.fixturenames:
-        chosen = [python for python in found().supported
-                  if not (python.debug and metafunc.definition.get_closest_marker("long"))]
+        marked = metafunc.definition.get_closest_marker
+        chosen = found().supported
+        if marked("graph") and not EVERY:
+            chosen = one_of_each_minor()
+        elif marked("long") and not EVERY:
+            chosen = [python for python in chosen if not python.debug]
         metafunc.parametrize("python", chosen, ids=[python.id for python in chosen], scope="module")
     if "new_python" in metafunc.fixturenames:
         chosen = [python for python in found().supported if python.minor >= (3, 14)]

@@ -2,8 +2,12 @@
 """diff and grow: what grew, in numbers that are known, and who keeps it, by the name that Python has for it."""
 import signal
 
+import pytest
+
 from conftest import PATIENCE, Running, safepoint, target_running
 from test_leaks import until_waiting
+
+pytestmark = pytest.mark.graph
 
 PROGRAM = """
 import sys, types

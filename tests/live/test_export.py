@@ -19,6 +19,8 @@ from test_freeze import children
 from test_heap import MAKE
 from test_snapshot import SECRETS, Snapshot, snapshot
 
+pytestmark = pytest.mark.graph
+
 EXPORT = os.path.join(pythons.TOP, "tests", "export")
 NODE_FIELDS = ["type", "name", "id", "self_size", "edge_count", "trace_node_id", "detachedness"]
 SINGLE = ["(modules)", "(builtins)", "(interpreter)", "(interned strings)", "(static variables)", "(static objects)", "(unreachable)"]

@@ -5,6 +5,8 @@ import pytest
 from conftest import safepoint
 from test_why import stories  # noqa: F401
 
+pytestmark = pytest.mark.graph
+
 SOURCES = ["live", "file"]
 # Bytes of all that can't be reached but through an object; it counts by itself what is its alone.
 SIZE_OF = "sum(sys.getsizeof(one) for one in %s)"

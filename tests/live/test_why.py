@@ -8,6 +8,8 @@ import pytest
 from conftest import TARGETS, safepoint, until_it_waits
 from programs import Program
 
+pytestmark = pytest.mark.graph
+
 STORIES = {
     "Order": r"^__main__\.CACHE\._memo\['u:\d+'\]\.orders\[\d+\]$",
     "InClosure": r"^__main__\.HANDLER\.__closure__\[0\]\.cell_contents\[\d+\]$",
