@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-from conftest import PATIENCE, Process, Target, copied, safepoint, until_it_waits
+from conftest import PATIENCE, Target, copied, found, safepoint, until_it_waits
 
 GCORE = shutil.which("gcore")
 LOSSY = {}
@@ -173,8 +173,15 @@ def cut(core, size):
     return path
 
 
-def test_one_that_is_cut_short(some_python, directory):
-    _, live, _, cores = taken(some_python, directory)
+@pytest.fixture(scope="module")
+def static_python(some_python):
+    """One whose variables lie before its heap: of it much can be lost, and the rest be read."""
+    return ([python for python in found().supported if not (python.shared or python.root or python.debug)] or [some_python])[0]
+
+
+@pytest.mark.parametrize("kind", ["some_python", "static_python"])
+def test_one_that_is_cut_short(request, kind, directory):
+    _, live, _, cores = taken(request.getfixturevalue(kind), directory)
     for core in cores:
         size = max(at + stored for _, at, _, stored, _ in loads(core))  # gcore has section headers behind it
         table = 64 + 56 * len(list(loads(core)))
