@@ -47,6 +47,7 @@ static struct error *request_come_again(struct request *request)
     channel_deinit(&request->channel);
     channel_init(&request->channel);
     request->greeted = request->started = request->turned_away = request->outcome->done = false;
+    request->arrived = request->settled_in = false;
     return request_queue_early(request);
 }
 

@@ -35,6 +35,7 @@ struct request {
     uint64_t pthread; /* of the thread that answered */
     int64_t guest;    /* the interpreter in which the agent runs the script as a guest; 0: none */
     bool arrived;     /* it has greeted from there */
+    bool settled_in;  /* and started: until then nothing of the script's can be interrupted */
     bool turned_away; /* that interpreter ran already when it came */
     uint64_t posted_at, deadline, retry_at, retry_after;
 };

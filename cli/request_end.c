@@ -22,7 +22,7 @@ static struct error *request_find_runner(struct request *request, bool *found)
     struct error *error;
 
     *found = !request->options->fresh && !request->guest;
-    if (*found)
+    if (*found || (request->guest && !request->settled_in))
         return NULL;
     error = runtime_read_threads(&request->session->runtime, &threads, &count);
     for (size_t i = 0; !error && i < count && !*found; i++) {
@@ -56,17 +56,19 @@ static struct error *request_wait_for_end(struct request *request, uint64_t unti
 static struct error *request_interrupt(struct request *request, bool *ended)
 {
     uint64_t start = tracee_clock(), until = start + REQUEST_INTERRUPT_MS * REQUEST_MILLISECOND, now;
-    bool raised = false, found;
-    struct error *error = request_find_runner(request, &found);
+    bool raised = false, found = false;
+    struct error *error = NULL;
 
     request->interruption.file = request->script->name;
     while (!error && !*ended && (now = tracee_clock()) < until) {
         bool anywhere = now - start > REQUEST_IN_SCRIPT_MS * REQUEST_MILLISECOND;
 
+        if (!found && (error = request_find_runner(request, &found)))
+            break;
         if (found && !raised &&
             (error = inject_interrupt(&request->inject, &request->interruption, anywhere, &raised)))
             break;
-        error = request_wait_for_end(request, raised || !found ? until : now + REQUEST_MILLISECOND, ended);
+        error = request_wait_for_end(request, raised ? until : now + REQUEST_MILLISECOND, ended);
     }
     return error;
 }

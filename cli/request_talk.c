@@ -104,6 +104,7 @@ struct error *request_handle(void *context, const struct wire_frame *frame)
             return request_greet(request, frame);
         return error_create(ERROR_PROTOCOL, NULL, "the agent greeted twice");
     case WIRE_STARTED:
+        request->settled_in = request->arrived;
         return request_start(request, frame);
     case WIRE_FETCH:
         return request_send_part(request, frame);
