@@ -299,7 +299,7 @@ struct error *gc_read(const struct runtime *runtime, struct gc_state **states, s
 {
     scoped_free struct interpreter *interpreters = NULL;
     struct gc_reader reader;
-    size_t interpreter_count;
+    size_t interpreter_count, used = 0;
     struct error *error;
 
     *states = NULL;
@@ -316,7 +316,7 @@ struct error *gc_read(const struct runtime *runtime, struct gc_state **states, s
     for (size_t i = 0; !error && i < interpreter_count; i++) {
         /* 3.8: the one of all is told as the main interpreter's. */
         if (runtime->layout.minor > 8 || interpreters[i].main)
-            error = read_collector(&reader, &interpreters[i], &found[(*count)++]);
+            error = read_collector(&reader, &interpreters[i], &found[used++]);
     }
     view_deinit(&reader.view);
     if (is_torn(error)) {
@@ -324,7 +324,9 @@ struct error *gc_read(const struct runtime *runtime, struct gc_state **states, s
         error_destroy(error);
         error = final;
     }
-    if (!error)
-        *states = scope_take_pointer(&found);
-    return error;
+    if (error)
+        return error;
+    *states = scope_take_pointer(&found);
+    *count = used;
+    return NULL;
 }
