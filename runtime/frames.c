@@ -26,6 +26,8 @@
 /* _PyInterpreterFrame.is_entry, which 3.11 alone has (bool). */
 #define IS_ENTRY_MINOR 11
 #define IS_ENTRY       68
+/* struct _PyCFrame's previous follows its current_frame (3.11, 3.12: cpython/pystate.h). */
+#define CFRAME_PREVIOUS 8
 
 struct frame_head {
     unsigned char bytes[FRAME_HEAD_MAX];
@@ -133,21 +135,42 @@ static struct error *read_interpreter_frame(const struct runtime *runtime, struc
 
 /* --------------------------------------------------------------------- both */
 
-struct error *frames_find_first(const struct runtime *runtime, struct address thread, struct address *at)
+static struct error *read_current_frame(const struct runtime *runtime, struct address cframe, struct address *at)
+{
+    return memory_read_address(frames_memory(runtime), address_add(cframe, runtime->layout.cframe.current_frame), at);
+}
+
+struct error *frames_find_first(const struct runtime *runtime, struct address thread, struct address *at,
+                                struct address *cframe)
 {
     const struct layout *layout = &runtime->layout;
     const struct memory *memory = frames_memory(runtime);
-    struct address cframe;
+    struct address loop = ADDRESS_NULL;
+    struct error *error = NULL;
 
     *at = ADDRESS_NULL;
     if (layout->thread_state.frame != OFF_NONE)
-        return memory_read_address(memory, address_add(thread, layout->thread_state.frame), at);
-    if (layout->thread_state.current_frame != OFF_NONE)
-        return memory_read_address(memory, address_add(thread, layout->thread_state.current_frame), at);
-    struct error *error = memory_read_address(memory, address_add(thread, layout->thread_state.cframe), &cframe);
-    if (error || !cframe.value)
-        return error;
-    return memory_read_address(memory, address_add(cframe, layout->cframe.current_frame), at);
+        error = memory_read_address(memory, address_add(thread, layout->thread_state.frame), at);
+    else if (layout->thread_state.current_frame != OFF_NONE)
+        error = memory_read_address(memory, address_add(thread, layout->thread_state.current_frame), at);
+    else if (!(error = memory_read_address(memory, address_add(thread, layout->thread_state.cframe), &loop)) && loop.value)
+        error = read_current_frame(runtime, loop, at);
+    if (cframe)
+        *cframe = loop;
+    return error;
+}
+
+struct error *frames_leave_loop(const struct runtime *runtime, struct address *cframe, struct address caller)
+{
+    struct address at = ADDRESS_NULL;
+
+    if (!cframe->value)
+        return NULL;
+    struct error *error = memory_read_address(
+        frames_memory(runtime), address_add(*cframe, runtime->layout.cframe.current_frame + CFRAME_PREVIOUS), cframe);
+    if (!error && cframe->value)
+        error = read_current_frame(runtime, *cframe, &at);
+    return error || at.value == caller.value ? error : torn_frame("the eval loop that called it is elsewhere");
 }
 
 struct error *frames_read(const struct runtime *runtime, struct address at, struct frame *frame)

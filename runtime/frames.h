@@ -19,8 +19,14 @@ struct frame {
     struct address loop;     /* 3.12+, of an entry: lies on the C stack in the eval loop's own frame; else ADDRESS_NULL */
 };
 
-/* Where a thread's chain starts: its innermost frame, or ADDRESS_NULL where it runs nothing. */
-struct error *frames_find_first(const struct runtime *runtime, struct address thread, struct address *at)
+/* Where a thread's chain starts: its innermost frame, or ADDRESS_NULL where it runs nothing. `cframe` (may be
+ * NULL) is of the eval loop that runs it: 3.11 and 3.12; else ADDRESS_NULL. */
+struct error *frames_find_first(const struct runtime *runtime, struct address thread, struct address *at,
+                                struct address *cframe) __attribute__((warn_unused_result));
+
+/* 3.11 and 3.12: goes from an eval loop, out of its entry frame, to the one that called it. ERROR_BUSY unless that one
+ * stands at `caller`: the entry was half made, or over. Elsewhere (`cframe` is ADDRESS_NULL) nothing. */
+struct error *frames_leave_loop(const struct runtime *runtime, struct address *cframe, struct address caller)
     __attribute__((warn_unused_result));
 
 /* Reads one frame. ERROR_FAULT or ERROR_BUSY where there is none any more. */

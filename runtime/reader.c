@@ -482,7 +482,7 @@ uint64_t reader_function_closure(struct object_reader *reader, uint64_t function
 bool reader_first_frame(struct object_reader *reader, const struct thread_state *thread, struct frame *frame)
 {
     struct address at;
-    struct error *error = frames_find_first(&reader->view.runtime, thread->address, &at);
+    struct error *error = frames_find_first(&reader->view.runtime, thread->address, &at, NULL);
 
     *frame = (struct frame){.previous = at};
     if (!error)

@@ -57,10 +57,10 @@ static bool has_end(const struct chain *chain, const struct runtime *runtime)
 
 static struct error *chain_read(struct chain *chain, const struct runtime *runtime, struct address thread)
 {
-    struct address at, mark = ADDRESS_NULL; /* of a frame passed: none comes twice (Brent's way) */
+    struct address at, loop, mark = ADDRESS_NULL; /* of a frame passed: none comes twice (Brent's way) */
     unsigned shims = 0;
     size_t passed = 0, power = 1;
-    struct error *error = frames_find_first(runtime, thread, &at);
+    struct error *error = frames_find_first(runtime, thread, &at, &loop);
 
     chain->count = 0;
     chain->cut = false;
@@ -80,6 +80,8 @@ static struct error *chain_read(struct chain *chain, const struct runtime *runti
         if ((error = frames_read(runtime, at, &frame)))
             return error;
         at = frame.previous;
+        if ((frame.shim || frame.entry) && (error = frames_leave_loop(runtime, &loop, at)))
+            return error;
         if (!frame.shim) {
             shims = 0;
             error = chain_add(chain, &frame);
@@ -345,7 +347,7 @@ static struct error *read_top_frame_once(const struct runtime *runtime, struct a
     struct codes codes;
     const struct code *code = NULL;
     struct address at;
-    struct error *error = frames_find_first(runtime, thread, &at);
+    struct error *error = frames_find_first(runtime, thread, &at, NULL);
 
     *found = false;
     memset(top, 0, sizeof(*top));

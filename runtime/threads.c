@@ -566,7 +566,8 @@ struct error *runtime_read_remote_debug(const struct runtime *runtime, bool *ena
                                  address_add(interpreter, runtime->layout.interpreter.config_remote_debug), &value)))
         return error;
     *enabled = value == 1;
-    return NULL;
+    /* One that has become another program says so by chance: it hasn't read its configuration yet. */
+    return *enabled ? NULL : process_check(runtime->process);
 }
 
 /* ------------------------------------------------------------ pending calls */
