@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "attach/scope.h"
 
@@ -263,13 +264,23 @@ static struct error *stack_read_once(struct stacks *stacks, struct stack *stack,
 
 /* ------------------------------------------------------------------ all of them */
 
+/* A thread that lost its processor in the middle of a change stays there until it has it again: 1, 4, 16, 64 ms. */
+static void wait_for_change(unsigned tried)
+{
+    struct timespec time = {.tv_nsec = 1000000L << (2 * (tried - 1))};
+
+    nanosleep(&time, NULL);
+}
+
 static void read_settled(struct stacks *stacks, struct stack *stack, struct address thread)
 {
     for (unsigned i = 0; i < TRIES; i++) {
         stack_clear(stack);
-        /* What is kept of code objects may be older than they are. */
-        if (i)
+        if (i) {
+            wait_for_change(i);
+            /* What is kept of code objects may be older than they are. */
             pages_forget(&stacks->view.pages);
+        }
         if (!is_torn(stack->error = stack_read_running(stacks, stack, thread)))
             return;
     }
