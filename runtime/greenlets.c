@@ -198,7 +198,7 @@ struct error *greenlets_find(struct greenlets *greenlets, const struct maps *map
         !greenlet_layout_find(&greenlets->layout, &greenlets->reader, maps, search.type, greenlets->found,
                               greenlets->found_count))
         greenlets->error = say_unknown(greenlets);
-    if (error_code(greenlets->error) != ERROR_SYSTEM)
+    if (!greenlets->error || error_code(greenlets->error) != ERROR_SYSTEM)
         return NULL;
     struct error *error = greenlets->error;
     greenlets->error = NULL;
