@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -69,6 +70,12 @@ def read(target, *words):
     return safepoint("stack", "--json", target.pid, *words).expect(0).result
 
 
+def read_core(pid, directory):
+    path = os.path.join(directory, "gcore")
+    subprocess.run(["gcore", "-o", path, str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=120)
+    return safepoint("stack", "--json", "%s.%d" % (path, pid)).expect(0).result
+
+
 def rows(one):
     return [[frame["function"], frame["file"], frame["line"]] for frame in one["frames"]]
 
@@ -121,6 +128,16 @@ def test_the_running_stack_is_the_greenlets(python):
             assert main == ["rests_inside", "run", "_bootstrap_inner", "_bootstrap"], (version, main)
             native = [thread for thread in read(target, "--native")["threads"] if thread["python_name"] == "inside"][0]
             assert [frame["function"].split(".")[-1] for frame in native["frames"] if frame["kind"] == "python"] == ["inside"]
+
+
+@pytest.mark.skipif(not shutil.which("gcore"), reason="there is no gcore")
+def test_of_a_core(python):
+    if python.root:
+        pytest.skip("the module is seen in its root while it runs alone")
+    version, directory = list(directories(python).items())[-1]
+    with running(python, directory) as target, tempfile.TemporaryDirectory(prefix="safepoint-core-") as path:
+        told = target.ask("greenlets.tell()")
+        compare(told, read_core(target.pid, path), target.pid)
 
 
 LEGAL = {
