@@ -147,7 +147,7 @@ SOAK_REPORT ?= docs/soak.md
 
 ## soak: thousands of requests, kills and signals on every Python found, hours; see tests/soak/soak.py for SOAK_*
 .PHONY: soak
-soak: build/deps-check.stamp $(BUILD)/safepoint sid
+soak: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/stack-reads sid
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/soak/soak.py $(BUILD)/soak $(SOAK_REPORT)
 
 ## unit: the unit tests alone
