@@ -33,7 +33,7 @@ struct error *reader_init(struct object_reader *reader, const struct runtime *ru
     *reader = (struct object_reader){.left = READS_MAX, .frames_left = THREAD_FRAMES};
     view_init(&reader->view, runtime);
     codes_init(&reader->codes);
-    struct error *error = heap_layout_find(&runtime->layout, runtime->free_threaded, &reader->layout);
+    struct error *error = heap_layout_find(runtime, &reader->layout);
     reader->head = reader->layout.object.size;
     return error;
 }

@@ -86,7 +86,7 @@ static uint8_t get_u8(const struct values *values, uint64_t at)
 struct error *values_init(struct values *values, const struct runtime *runtime)
 {
     *values = (struct values){.runtime = runtime};
-    return heap_layout_find(&runtime->layout, runtime->free_threaded, &values->layout);
+    return heap_layout_find(runtime, &values->layout);
 }
 
 void values_deinit(struct values *values)
