@@ -398,6 +398,8 @@ const char *thread_row_state(const struct thread_row *row)
     case 'Z':
     case 'X':
         return "ended";
+    case '?':
+        return "unknown";
     default:
         return "blocked";
     }

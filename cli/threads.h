@@ -82,7 +82,7 @@ const char *thread_row_describe(const struct thread_row *row, char *text, size_t
 /* For how long it has waited: "120 ms", "3.2 s"; "" where it isn't known, or it runs. Returns it. */
 const char *thread_row_since(const struct thread_row *row, char *text, size_t room);
 
-/* The word of JSON: running, blocked, stopped, traced, ended. */
+/* The word of JSON: running, blocked, stopped, traced, ended, unknown. */
 const char *thread_row_state(const struct thread_row *row);
 /* And what it waits for: gil, lock, work, call; NULL. */
 const char *thread_row_wait(const struct thread_row *row);

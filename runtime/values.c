@@ -33,6 +33,9 @@
 #define OLD_CODE_FLAGS 36
 #define CODE_FLAGS     48
 #define CODE_OPTIMIZED 1
+/* As much of an object as is looked at before it is shown. */
+#define READ_MAX 256
+
 /* Of co_localspluskinds, internal/pycore_code.h, 3.11+. */
 #define KIND_CELL 0x40
 #define KIND_FREE 0x80
@@ -780,11 +783,19 @@ static void print_container(const struct printing *printing, const struct value_
         print_set(printing, object, depth);
 }
 
+/* What can't be read would be shown as 0 or empty. */
+static bool is_readable(const struct values *values, uint64_t object, int64_t size)
+{
+    unsigned char bytes[READ_MAX];
+
+    return size > 0 && get(values, object, bytes, size < READ_MAX ? (size_t)size : READ_MAX);
+}
+
 static void print_object(const struct printing *printing, uint64_t object, unsigned depth)
 {
     const struct value_type *type = type_of(printing->values, object);
 
-    if (!type)
+    if (!type || !is_readable(printing->values, object, type->basicsize))
         fputs("<?>", printing->to);
     else if (!strcmp(type->name, "NoneType"))
         fputs("None", printing->to);
