@@ -179,6 +179,7 @@ bool reader_text(struct object_reader *reader, uint64_t object, char *text, size
 
     if (!error)
         return true;
+    reader->misses += object != 0;
     error_destroy(error);
     text[0] = '\0';
     return false;
@@ -647,6 +648,7 @@ bool reader_generator_frame(struct object_reader *reader, uint64_t generator, st
         return false;
     struct error *error = frames_read(&reader->view.runtime, address_of(at), frame);
     bool found = !error && !frame->shim;
+    reader->misses += error != NULL;
     error_destroy(error);
     return found;
 }

@@ -627,11 +627,15 @@ static void print_bytes(const struct printing *printing, uint64_t object)
 
 static void print_int(const struct printing *printing, uint64_t object)
 {
+    const struct values *values = printing->values;
     bool negative;
-    uint64_t digits = count_digits(printing->values, object, &negative);
+    uint64_t digits = count_digits(values, object, &negative);
+    uint32_t bytes[INT_DIGITS];
 
     if (!printing->contents)
         fputs("<int>", printing->to);
+    else if (digits <= INT_DIGITS && !get(values, object + values->layout.integer.digits, bytes, digits * sizeof(*bytes)))
+        fputs("<?>", printing->to);
     else if (digits <= INT_DIGITS)
         fprintf(printing->to, "%s%" PRIu64, negative ? "-" : "", get_digits(printing->values, object, digits));
     else
