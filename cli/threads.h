@@ -7,7 +7,7 @@
 #include "attach/unwind.h"
 #include "cli/session.h"
 #include "runtime/stack.h"
-#include "runtime/values.h"
+#include "runtime/reader.h"
 
 /* What a thread waits for. */
 enum thread_wait {
@@ -57,8 +57,8 @@ struct thread_rows {
     struct thread_state *states;
     size_t state_count;
     struct stacks stacks;
-    struct values values;
-    bool values_known; /* this version's objects can be read */
+    struct object_reader reader; /* through the stacks' view */
+    bool objects_known;          /* this version's can be read */
     uint64_t reading_ns; /* how long reading the stacks took */
     uint64_t pause_ns;   /* how long the process, or one of its threads, was stopped for it */
 };
