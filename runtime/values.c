@@ -95,8 +95,11 @@ static void print_int(const struct printing *printing, uint64_t object)
     } else if (reader_int(printing->reader, object, &value)) {
         fprintf(printing->to, "%" PRId64, value);
     } else {
-        uint64_t digits = reader_int_digits(printing->reader, object, &negative);
-        fprintf(printing->to, "<int of %" PRIu64 " bits%s>", digits * DIGIT_BITS, negative ? ", negative" : "");
+        uint64_t digits = reader_int_digits(printing->reader, object, &negative), bits = (digits - 1) * DIGIT_BITS;
+        uint64_t top = object + printing->reader->layout.integer.digits + (digits - 1) * sizeof(uint32_t);
+        for (uint32_t digit = reader_u32(printing->reader, top); digit; digit >>= 1)
+            bits++;
+        fprintf(printing->to, "<int of %" PRIu64 " bits%s>", bits, negative ? ", negative" : "");
     }
 }
 
@@ -166,7 +169,7 @@ static void print_dict(const struct printing *printing, uint64_t object, unsigne
     putc('}', printing->to);
 }
 
-static void print_set(const struct printing *printing, uint64_t object, unsigned depth)
+static void print_set(const struct printing *printing, uint64_t object, unsigned depth, bool frozen)
 {
     const struct heap_layout *layout = &printing->reader->layout;
     uint64_t table = reader_u64(printing->reader, object + layout->set.table), shown = 0;
@@ -174,10 +177,10 @@ static void print_set(const struct printing *printing, uint64_t object, unsigned
     uint64_t used = reader_u64(printing->reader, object + layout->set.mask - 8);
 
     if (!used) {
-        fputs("set()", printing->to);
+        fputs(frozen ? "frozenset()" : "set()", printing->to);
         return;
     }
-    putc('{', printing->to);
+    fputs(frozen ? "frozenset({" : "{", printing->to);
     for (uint64_t i = 0; i < slots && i < READER_ITEMS_MAX && shown < SHOWN_ITEMS && !is_full(printing); i++) {
         uint64_t key = reader_u64(printing->reader, table + i * 16), hash = reader_u64(printing->reader, table + i * 16 + 8);
         if (!key || hash == UINT64_MAX)
@@ -188,7 +191,7 @@ static void print_set(const struct printing *printing, uint64_t object, unsigned
     }
     if (used > shown)
         fprintf(printing->to, ", ... %" PRIu64 " in all", used);
-    putc('}', printing->to);
+    fputs(frozen ? "})" : "}", printing->to);
 }
 
 /* What has a name of its own is called by it. */
@@ -239,7 +242,7 @@ static void print_container(const struct printing *printing, const struct object
     else if (type->flags & OBJECT_DICT)
         print_dict(printing, object, depth);
     else
-        print_set(printing, object, depth);
+        print_set(printing, object, depth, !strcmp(type->name, "frozenset"));
 }
 
 static void print_object(const struct printing *printing, uint64_t object, unsigned depth)
