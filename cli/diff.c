@@ -33,6 +33,21 @@ static void diff_json(const struct diff *diff, const struct heap_view *view, con
     json_end_object(json);
 }
 
+/* A core has no start time, an older file no identity. */
+static void diff_note_processes(const struct diff *diff, const struct cli_options *options)
+{
+    const struct heap_origin *a = &diff->before.origin, *b = &diff->after.origin;
+    bool timed = a->start_time && b->start_time, known = a->identity && b->identity;
+    unsigned long before = (unsigned long)a->pid, after = (unsigned long)b->pid;
+
+    if (known ? a->identity != b->identity : a->pid != b->pid || (timed && a->start_time != b->start_time))
+        cli_note(options, "TWO PROCESSES, %lu and %lu: only counts and bytes by type mean something", before, after);
+    else if (known && a->pid != b->pid && (!timed || a->start_time != b->start_time))
+        cli_note(options, "PERHAPS TWO PROCESSES, %lu and %lu: one may be a fork of the other; else it has two numbers", before, after);
+    else if (!known && !timed)
+        cli_note(options, "PERHAPS TWO PROCESSES: both had the number %lu, more isn't known", before);
+}
+
 static struct error *diff_answer(struct diff *diff, struct heap_view *view, const struct graph *graph,
                                  const struct cli_options *options, struct json *json)
 {
@@ -41,9 +56,7 @@ static struct error *diff_answer(struct diff *diff, struct heap_view *view, cons
 
     if (error)
         return error;
-    if (diff->before.origin.pid != diff->after.origin.pid || diff->before.origin.start_time != diff->after.origin.start_time)
-        cli_note(options, "TWO PROCESSES, %lu and %lu: only counts and bytes by type mean something",
-                 (unsigned long)diff->before.origin.pid, (unsigned long)diff->after.origin.pid);
+    diff_note_processes(diff, options);
     if (options->json)
         diff_json(diff, view, options, json);
     else

@@ -203,6 +203,7 @@ static void view_describe_python(struct heap_view *view)
 
     origin->pid = (uint64_t)view->session.process.pid;
     origin->start_time = view->session.process.start_time;
+    origin->identity = process_read_identity(&view->session.process);
     origin->free_threaded = runtime->free_threaded;
     origin->debug = runtime->debug_build;
     view_copy(origin->python, sizeof(origin->python), runtime->version);

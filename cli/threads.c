@@ -81,7 +81,19 @@ static struct error *read_python(struct thread_rows *rows, const struct session 
 {
     struct error *error = read_states(rows, session);
 
-    return error ? error : read_stacks(rows, held);
+    if (!error)
+        error = read_stacks(rows, held);
+    return error ? error : greenlets_read(&rows->greenlets, &session->maps, rows->states, rows->state_count, held);
+}
+
+/* Before anything is stopped, as it takes its time. */
+static struct error *find_greenlets(struct thread_rows *rows, const struct session *session)
+{
+    uint64_t began = tracee_clock();
+    struct error *error = greenlets_find(&rows->greenlets, &session->maps);
+
+    rows->search_ns = tracee_clock() - began;
+    return error;
 }
 
 /* ---------------------------------------------------------------- C's stacks */
@@ -216,9 +228,9 @@ static struct error *read_with_natives(struct thread_rows *rows, const struct se
 static struct error *read_all(struct thread_rows *rows, const struct session *session,
                               const struct thread_request *request)
 {
-    struct error *error = read_activities(rows, session);
+    struct error *error = request->greenlets ? find_greenlets(rows, session) : NULL;
 
-    if (error)
+    if (error || (error = read_activities(rows, session)))
         return error;
     activity_read_blocked(rows->activities, rows->activity_count, rows->blocked);
     uint64_t began = tracee_clock();
@@ -347,6 +359,7 @@ struct error *thread_rows_read(struct thread_rows *rows, const struct session *s
 {
     *rows = (struct thread_rows){0};
     stacks_init(&rows->stacks, &session->runtime);
+    greenlets_init(&rows->greenlets, &session->runtime);
     struct error *unknown = reader_init(&rows->reader, &rows->stacks.view.runtime);
     rows->objects_known = !unknown;
     error_destroy(unknown);
@@ -373,6 +386,7 @@ void thread_rows_deinit(struct thread_rows *rows)
     free(rows->activities);
     free(rows->blocked);
     reader_deinit(&rows->reader);
+    greenlets_deinit(&rows->greenlets);
     stacks_deinit(&rows->stacks);
     *rows = (struct thread_rows){0};
 }

@@ -6,6 +6,7 @@
 #include "attach/thread_group.h"
 #include "attach/unwind.h"
 #include "cli/session.h"
+#include "runtime/greenlets.h"
 #include "runtime/stack.h"
 #include "runtime/reader.h"
 
@@ -32,6 +33,7 @@ struct thread_request {
     bool hold;        /* with every thread stopped as long as it takes */
     bool native;      /* the C stacks too, each thread stopped for an instant */
     bool outsiders;   /* C stacks also of threads that are none of Python's */
+    bool greenlets;   /* those that don't run, too */
     bool only_main;   /* C stacks of the main thread alone */
     pid_t only;       /* C stack of this thread alone; 0: all */
 };
@@ -57,9 +59,11 @@ struct thread_rows {
     struct thread_state *states;
     size_t state_count;
     struct stacks stacks;
+    struct greenlets greenlets; /* empty: not asked for, or there are none; their threads are numbers of `states` */
     struct object_reader reader; /* through the stacks' view */
     bool objects_known;          /* this version's can be read */
     uint64_t reading_ns; /* how long reading the stacks took */
+    uint64_t search_ns;  /* how long the search for greenlets took */
     uint64_t pause_ns;   /* how long the process, or one of its threads, was stopped for it */
 };
 

@@ -36,7 +36,7 @@ struct error *reader_init(struct object_reader *reader, const struct runtime *ru
     *reader = (struct object_reader){.left = READS_MAX, .frames_left = THREAD_FRAMES};
     view_init(&reader->view, runtime);
     codes_init(&reader->codes);
-    struct error *error = heap_layout_find(&runtime->layout, runtime->free_threaded, &reader->layout);
+    struct error *error = heap_layout_find(runtime, &reader->layout);
     reader->head = reader->layout.object.size;
     return error;
 }
@@ -72,7 +72,7 @@ void reader_forget(struct object_reader *reader)
 
 /* ------------------------------------------------------------------- words */
 
-static bool reader_read(struct object_reader *reader, uint64_t at, void *to, size_t size)
+bool reader_bytes(struct object_reader *reader, uint64_t at, void *to, size_t size)
 {
     struct error *error = NULL;
 
@@ -92,7 +92,7 @@ uint64_t reader_u64(struct object_reader *reader, uint64_t at)
 {
     uint64_t value;
 
-    reader_read(reader, at, &value, sizeof(value));
+    reader_bytes(reader, at, &value, sizeof(value));
     return value;
 }
 
@@ -100,7 +100,7 @@ uint32_t reader_u32(struct object_reader *reader, uint64_t at)
 {
     uint32_t value;
 
-    reader_read(reader, at, &value, sizeof(value));
+    reader_bytes(reader, at, &value, sizeof(value));
     return value;
 }
 
@@ -108,7 +108,7 @@ uint8_t reader_u8(struct object_reader *reader, uint64_t at)
 {
     uint8_t value;
 
-    reader_read(reader, at, &value, sizeof(value));
+    reader_bytes(reader, at, &value, sizeof(value));
     return value;
 }
 
@@ -304,7 +304,7 @@ bool reader_equals(struct object_reader *reader, uint64_t object, const char *te
         reader_u64(reader, object + layout->unicode.length) != length ||
         !(reader_u32(reader, object + layout->unicode.state) >> layout->unicode.ascii_bit & 1))
         return false;
-    return reader_read(reader, object + layout->unicode.ascii_size, bytes, length) && !memcmp(bytes, text, length);
+    return reader_bytes(reader, object + layout->unicode.ascii_size, bytes, length) && !memcmp(bytes, text, length);
 }
 
 uint64_t reader_int_digits(struct object_reader *reader, uint64_t object, bool *negative)
@@ -343,7 +343,7 @@ bool reader_float(struct object_reader *reader, uint64_t object, double *value)
 
     *value = 0;
     if (reader_is_derived(reader, object, "float"))
-        return reader_read(reader, object + reader->head, value, sizeof(*value));
+        return reader_bytes(reader, object + reader->head, value, sizeof(*value));
     if (!reader_int(reader, object, &whole))
         return false;
     *value = (double)whole;

@@ -58,6 +58,9 @@ uint64_t reader_u64(struct object_reader *reader, uint64_t at);
 uint32_t reader_u32(struct object_reader *reader, uint64_t at);
 uint8_t reader_u8(struct object_reader *reader, uint64_t at);
 
+/* So many bytes; false, and zeros, where they can't be read. */
+bool reader_bytes(struct object_reader *reader, uint64_t at, void *to, size_t size);
+
 /* The object's n-th field of 8 bytes behind its head: as C's small types have them. */
 uint64_t reader_field(struct object_reader *reader, uint64_t object, unsigned number);
 
