@@ -5,6 +5,7 @@
 
 #include "attach/scope.h"
 #include "cli/threads.h"
+#include "runtime/values.h"
 
 /* A frame that repeats this often in a row is folded, on paper. */
 #define STACK_REPEATS 3
@@ -52,7 +53,7 @@ static struct error *stack_find_thread(const struct session *session, struct cli
 
 /* ------------------------------------------------------------------ variables */
 
-static void stack_print_variable(void *context, const char *name, struct address value)
+static void stack_print_variable(void *context, const char *name, uint64_t value)
 {
     struct stack_view *view = context;
     scoped_free char *text = NULL;
@@ -62,16 +63,24 @@ static void stack_print_variable(void *context, const char *name, struct address
     if (!memory)
         return;
     fprintf(memory, "%s = ", name);
-    values_print(&view->rows.values, value, view->options->values, memory);
+    values_print(&view->rows.reader, value, view->options->values, memory);
     fclose(memory);
     scoped_free char *escaped = cli_escape_line(text);
     fprintf(cli_output, "          %s\n", escaped ? escaped : "?");
 }
 
+static void stack_visit_variables(struct stack_view *view, const struct stack_frame *frame, reader_variable_fn *fn,
+                                  void *context)
+{
+    const struct frame of = {.at = frame->at, .code = frame->code->address};
+
+    reader_visit_variables(&view->rows.reader, &of, fn, context);
+}
+
 static void stack_print_variables(struct stack_view *view, const struct stack_frame *frame)
 {
-    if (view->options->stack.locals && view->rows.values_known)
-        values_visit_variables(&view->rows.values, frame->at, frame->code->address, stack_print_variable, view);
+    if (view->options->stack.locals && view->rows.objects_known)
+        stack_visit_variables(view, frame, stack_print_variable, view);
 }
 
 struct stack_json {
@@ -79,20 +88,21 @@ struct stack_json {
     struct json *json;
 };
 
-static void stack_json_variable(void *context, const char *name, struct address value)
+static void stack_json_variable(void *context, const char *name, uint64_t value)
 {
     struct stack_json *to = context;
+    const struct object_type *type = reader_object_type(&to->view->rows.reader, value);
     scoped_free char *text = NULL;
     size_t size;
     FILE *memory = open_memstream(&text, &size);
 
     if (!memory)
         return;
-    values_print(&to->view->rows.values, value, to->view->options->values, memory);
+    values_print(&to->view->rows.reader, value, to->view->options->values, memory);
     fclose(memory);
     json_begin_object(to->json, NULL);
     json_string(to->json, "name", name);
-    json_string(to->json, "type", values_type_name(&to->view->rows.values, value));
+    json_string(to->json, "type", type ? type->name : NULL);
     json_string(to->json, "value", text);
     json_end_object(to->json);
 }
@@ -361,9 +371,9 @@ static void stack_json_frame(struct json *json, struct stack_view *view, const s
         json_integer(json, "line", frame->line);
     else
         json_null(json, "line");
-    if (view->options->stack.locals && view->rows.values_known) {
+    if (view->options->stack.locals && view->rows.objects_known) {
         json_begin_array(json, "locals");
-        values_visit_variables(&view->rows.values, frame->at, frame->code->address, stack_json_variable, &to);
+        stack_visit_variables(view, frame, stack_json_variable, &to);
         json_end_array(json);
     }
     json_end_object(json);

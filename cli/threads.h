@@ -8,7 +8,7 @@
 #include "cli/session.h"
 #include "runtime/greenlets.h"
 #include "runtime/stack.h"
-#include "runtime/values.h"
+#include "runtime/reader.h"
 
 /* What a thread waits for. */
 enum thread_wait {
@@ -60,8 +60,8 @@ struct thread_rows {
     size_t state_count;
     struct stacks stacks;
     struct greenlets greenlets; /* empty: not asked for, or there are none; their threads are numbers of `states` */
-    struct values values;
-    bool values_known; /* this version's objects can be read */
+    struct object_reader reader; /* through the stacks' view */
+    bool objects_known;          /* this version's can be read */
     uint64_t reading_ns; /* how long reading the stacks took */
     uint64_t search_ns;  /* how long the search for greenlets took */
     uint64_t pause_ns;   /* how long the process, or one of its threads, was stopped for it */
