@@ -385,6 +385,16 @@ static size_t find_main(const struct greenlets *greenlets, size_t index)
     return SIZE_MAX;
 }
 
+/* A core's mappings have no such names: there it may be any that is none of the other threads'. */
+static bool is_first_stack(const struct maps *maps, const struct map *map)
+{
+    bool named = false;
+
+    for (size_t i = 0; i < maps->count; i++)
+        named |= !strcmp(maps->entries[i].path, "[stack]");
+    return named ? !strcmp(map->path, "[stack]") : !*map->path;
+}
+
 /* The thread whose C stack holds an address: the C library keeps a thread's own data at the top of the stack that it makes. The
  * first thread's is the kernel's. */
 static size_t find_thread(uint64_t at, const struct maps *maps, const struct thread_state *threads, size_t count)
@@ -402,10 +412,7 @@ static size_t find_thread(uint64_t at, const struct maps *maps, const struct thr
         if (top >= at && top < map->end.value && (found == GREENLET_NO_THREAD || top < threads[found].pthread))
             found = i;
     }
-    /* A core doesn't say which is the first thread's. */
-    if (found == GREENLET_NO_THREAD && (!strcmp(map->path, "[stack]") || !*map->path))
-        return first;
-    return found;
+    return found == GREENLET_NO_THREAD && is_first_stack(maps, map) ? first : found;
 }
 
 /* By an address on the stack: where it began, or where it stands; the main one's stack has no such end. */
@@ -416,25 +423,62 @@ static uint64_t stack_address(const struct greenlet_fields *fields)
     return at > 1 && fields->stack_stop ? at : 0;
 }
 
+/* Nobody can switch to one whose thread is gone. */
+static void end_with_thread(struct greenlet *greenlet)
+{
+    stack_clear(&greenlet->stack);
+    greenlet->stack.steady = true;
+    greenlet->state = GREENLET_ENDED;
+}
+
+/* One and only: the process has one thread, and one main greenlet of a thread that lives. */
+static bool is_only_main(const struct greenlets *greenlets, size_t threads)
+{
+    size_t mains = 0;
+
+    for (size_t i = 0; i < greenlets->count; i++)
+        mains += greenlets->items[i].main && greenlets->items[i].state != GREENLET_ENDED;
+    return threads == 1 && mains == 1;
+}
+
+/* What has no address on a stack is where its main greenlet is. */
+static void follow_mains(struct greenlets *greenlets, size_t count)
+{
+    bool only = is_only_main(greenlets, count);
+
+    for (size_t i = 0; i < greenlets->count; i++) {
+        struct greenlet *greenlet = &greenlets->items[i];
+        size_t main = greenlet->thread == GREENLET_NO_THREAD ? find_main(greenlets, i) : SIZE_MAX;
+
+        if (main == SIZE_MAX || greenlets->items[main].state == GREENLET_ENDED)
+            continue;
+        greenlet->thread = greenlets->items[main].thread;
+        if (only && greenlet->thread == GREENLET_NO_THREAD)
+            greenlet->thread = 0;
+    }
+}
+
 static void find_threads(struct greenlets *greenlets, const struct greenlet_read *reads, const struct maps *maps,
                          const struct thread_state *threads, size_t count)
 {
     for (size_t i = 0; i < greenlets->count; i++) {
         uint64_t at = stack_address(&reads[i].now.fields);
         size_t main = find_main(greenlets, i);
-        size_t thread = at ? find_thread(at, maps, threads, count) : GREENLET_NO_THREAD;
+        bool ended = main != SIZE_MAX && reads[main].now.fields.thread_ended;
 
-        greenlets->items[i].thread = thread;
-        if (main != SIZE_MAX && reads[main].now.fields.thread_ended)
-            greenlets->items[i].state = GREENLET_ENDED;
-        else if (main != SIZE_MAX && thread != GREENLET_NO_THREAD)
-            greenlets->items[main].thread = thread;
+        greenlets->items[i].thread = GREENLET_NO_THREAD;
+        if (ended)
+            end_with_thread(&greenlets->items[i]);
+        else if (at)
+            greenlets->items[i].thread = find_thread(at, maps, threads, count);
     }
     for (size_t i = 0; i < greenlets->count; i++) {
-        size_t main = find_main(greenlets, i);
-        if (main != SIZE_MAX && greenlets->items[i].thread == GREENLET_NO_THREAD)
-            greenlets->items[i].thread = count == 1 ? 0 : greenlets->items[main].thread;
+        size_t main = greenlets->items[i].thread == GREENLET_NO_THREAD ? SIZE_MAX : find_main(greenlets, i);
+
+        if (main != SIZE_MAX)
+            greenlets->items[main].thread = greenlets->items[i].thread;
     }
+    follow_mains(greenlets, count);
 }
 
 static int compare_greenlets(const void *a, const void *b)

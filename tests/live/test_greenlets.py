@@ -100,6 +100,16 @@ def compare(told, result, main_tid):
         assert main["state"] == ("current" if thread["tid"] == main_tid else "suspended")
 
 
+def check_running_stack(target, version):
+    """A thread that waits inside of a greenlet: its frames end where the greenlet began."""
+    for words in ((), ("--native",)):
+        inside = [thread for thread in read(target, *words)["threads"] if thread["python_name"] == "inside"][0]
+        names = [frame["function"].split(".")[-1] for frame in inside["frames"] if frame["kind"] == "python"]
+        assert names == ["inside"], (version, names)
+        main = [frame["function"].split(".")[-1] for frame in inside["greenlets"][0]["frames"]]
+        assert main == ["rests_inside", "run", "_bootstrap_inner", "_bootstrap"], (version, main)
+
+
 def test_they_are_greenlets_own(python):
     for version, directory in directories(python).items():
         with running(python, directory) as target:
@@ -114,20 +124,22 @@ def test_they_are_greenlets_own(python):
             assert text.count(": suspended\n") == sum(row[0] == "suspended" for row in told.values())
             assert text.count(": current, its stack is the thread's\n") == 2 and text.count(": not started\n") == 2
             assert text.count("greenlets that have ended: 1\n") == 2 and "depth = 17" in text
+            check_running_stack(target, version)
             assert target.ask("greenlets.tell()") == told
 
 
-def test_the_running_stack_is_the_greenlets(python):
-    """A thread that waits inside of a greenlet: its frames end where the greenlet began."""
+def test_of_a_thread_that_has_ended(python):
+    """From 2.0 on they are told to have ended, too; before, they wait for ever."""
     for version, directory in directories(python).items():
-        with running(python, directory) as target:
-            inside = [thread for thread in read(target)["threads"] if thread["python_name"] == "inside"][0]
-            names = [frame["function"].split(".")[-1] for frame in inside["frames"]]
-            assert names == ["inside"], (version, names)
-            main = [frame["function"].split(".")[-1] for frame in inside["greenlets"][0]["frames"]]
-            assert main == ["rests_inside", "run", "_bootstrap_inner", "_bootstrap"], (version, main)
-            native = [thread for thread in read(target, "--native")["threads"] if thread["python_name"] == "inside"][0]
-            assert [frame["function"].split(".")[-1] for frame in native["frames"] if frame["kind"] == "python"] == ["inside"]
+        with running(python, directory, "greenlets.start_and_end_thread()", "greenlets.KEPT.clear()") as target:
+            own = target.ask("hex(id(greenlets.KEPT[0]))")
+            until_it_waits(target.pid)
+            result = read(target)
+            found = [one for one in result["greenlet_module"]["greenlets"] if one["address"] == own]
+            assert [one["state"] for one in found] == ["suspended" if version[0] == "1" else "ended"], (version, result)
+            names = [frame["function"] for frame in found[0]["frames"]]
+            assert names == (["away", "waits"] if version[0] == "1" else []), version
+            assert "threads that have ended" in safepoint("stack", target.pid).expect(0).text
 
 
 @pytest.mark.skipif(not shutil.which("gcore"), reason="there is no gcore")
@@ -151,7 +163,7 @@ def test_none_that_never_was(python):
     version, directory = list(directories(python).items())[-1]
     settled = 0
     with running(python, directory, "greenlets.start_turns()", "greenlets.end_turns()") as target:
-        for _ in range(20):
+        for _ in range(8):
             result = read(target)
             assert result["greenlet_module"]["error"] is None
             thread = [thread for thread in result["threads"] if thread["python_name"] == "turns"][0]

@@ -112,6 +112,19 @@ def end():
         thread.join()
 
 
+def start_and_end_thread():
+    """A thread that is over, and left a greenlet that waits."""
+    def leave():
+        one = Worker(waits)
+        KEPT.append(one)
+        one.switch()
+
+    thread = threading.Thread(target=leave)
+    thread.start()
+    thread.join()
+    greenlet.getcurrent()
+
+
 def state_of(one):
     if one.dead:
         return "ended"
