@@ -22,6 +22,7 @@
 #define BASES_MAX     64
 #define LINEAGE_MAX   10000
 #define ROUNDS        8 /* looks at one that changes */
+#define FRAMES_MAX UINT64_C(2000000) /* of all of them, at a look */
 #define FRAME_OF_OBJECT 1 /* PyFrameObject.f_frame, 3.11+: its second field */
 
 /* ---------------------------------------------------------------------- search */
@@ -180,31 +181,6 @@ static struct error *say_unknown(const struct greenlets *greenlets)
                         greenlets->version[0] ? greenlets->version : "(of no known version)");
 }
 
-struct error *greenlets_find(struct greenlets *greenlets, const struct maps *maps)
-{
-    const struct runtime *runtime = greenlets->reader.view.base;
-    struct search search = {.greenlets = greenlets};
-
-    greenlets->loaded = greenlet_is_mapped(maps);
-    if (!greenlets->loaded || greenlets->error || !runtime->initialized || runtime->finalizing)
-        return NULL;
-    scoped_free struct known_type *types = calloc(TYPES_SIZE, sizeof(*types));
-    if (!types)
-        return error_create(ERROR_SYSTEM, NULL, "out of memory for the greenlets");
-    search.types = types;
-    greenlets->error = search_all(&search, runtime);
-    sort_found(greenlets);
-    if (!greenlets->error && greenlets->found_count &&
-        !greenlet_layout_find(&greenlets->layout, &greenlets->reader, maps, search.type, greenlets->found,
-                              greenlets->found_count))
-        greenlets->error = say_unknown(greenlets);
-    if (!greenlets->error || error_code(greenlets->error) != ERROR_SYSTEM)
-        return NULL;
-    struct error *error = greenlets->error;
-    greenlets->error = NULL;
-    return error;
-}
-
 /* ------------------------------------------------------------------------ a look */
 
 /* What one look at one of them showed. */
@@ -343,13 +319,24 @@ static struct error *greenlet_take(struct greenlets *greenlets, struct greenlet 
     return error;
 }
 
+/* All pages that were ever looked at, anew, by few calls. */
+static void refresh(struct object_reader *reader)
+{
+    struct error *error = pages_refresh(&reader->view.pages);
+
+    if (error)
+        pages_forget(&reader->view.pages);
+    error_destroy(error);
+    reader->frames_left = FRAMES_MAX;
+}
+
 /* Looks until two in a row are the same; of what doesn't change meanwhile once. */
 static void read_until_settled(struct greenlets *greenlets, struct greenlet_read *reads, bool held)
 {
     size_t left = greenlets->found_count;
 
     for (unsigned round = 0; left && round < ROUNDS; round++) {
-        pages_forget(&greenlets->reader.view.pages);
+        refresh(&greenlets->reader);
         for (size_t i = 0; i < greenlets->found_count; i++) {
             struct greenlet_read *read = &reads[i];
             struct greenlet_look spare = read->before;
@@ -363,6 +350,43 @@ static void read_until_settled(struct greenlets *greenlets, struct greenlet_read
             left -= read->settled || held;
         }
     }
+}
+
+/* Has the pages of all of them read: the look that counts, of a process that may be held for it, finds them by few calls. */
+static void look_ahead(struct greenlets *greenlets)
+{
+    struct greenlet_look look = {.count = 0};
+
+    for (size_t i = 0; i < greenlets->found_count; i++)
+        look_at_greenlet(&look, greenlets, greenlets->found[i]);
+    free(look.frames);
+}
+
+struct error *greenlets_find(struct greenlets *greenlets, const struct maps *maps)
+{
+    const struct runtime *runtime = greenlets->reader.view.base;
+    struct search search = {.greenlets = greenlets};
+
+    greenlets->loaded = greenlet_is_mapped(maps);
+    if (!greenlets->loaded || greenlets->error || !runtime->initialized || runtime->finalizing)
+        return NULL;
+    scoped_free struct known_type *types = calloc(TYPES_SIZE, sizeof(*types));
+    if (!types)
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for the greenlets");
+    search.types = types;
+    greenlets->error = search_all(&search, runtime);
+    sort_found(greenlets);
+    if (!greenlets->error && greenlets->found_count &&
+        !greenlet_layout_find(&greenlets->layout, &greenlets->reader, maps, search.type, greenlets->found,
+                              greenlets->found_count))
+        greenlets->error = say_unknown(greenlets);
+    if (!greenlets->error)
+        look_ahead(greenlets);
+    if (!greenlets->error || error_code(greenlets->error) != ERROR_SYSTEM)
+        return NULL;
+    struct error *error = greenlets->error;
+    greenlets->error = NULL;
+    return error;
 }
 
 /* ------------------------------------------------------------------------- threads */
