@@ -92,7 +92,8 @@ static struct error *view_read(struct heap_view *view, const struct heap_progres
     double copied = view_now();
 
     if (!error && !view->no_objects)
-        error = heap_create(&view->heap, &view->session.runtime, memory, &view->image, progress);
+        error = heap_create(&view->heap, &view->session.runtime, memory, &view->image,
+                            view->hooks && view->hooks->references, progress);
     view->copied_s = copied - start;
     view->read_s = view_now() - copied;
     return error;
@@ -357,6 +358,13 @@ struct error *heap_view_open_with(struct heap_view *view, const struct cli_optio
 struct error *heap_view_open(struct heap_view *view, const struct cli_options *options, struct json *json)
 {
     return heap_view_open_with(view, options, json, NULL);
+}
+
+struct error *heap_view_open_graph(struct heap_view *view, const struct cli_options *options, struct json *json)
+{
+    static const struct heap_view_hooks hooks = {.references = true};
+
+    return heap_view_open_with(view, options, json, &hooks);
 }
 
 void heap_view_close(struct heap_view *view)

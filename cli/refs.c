@@ -390,7 +390,7 @@ static void refs_deinit(struct refs *refs)
 static struct error *refs_run(const struct cli_options *options, struct json *json)
 {
     struct refs refs = {.options = options};
-    struct error *error = heap_view_open(&refs.view, options, json);
+    struct error *error = heap_view_open_graph(&refs.view, options, json);
 
     if (error)
         return error;

@@ -743,7 +743,7 @@ static struct error *retained_run(const struct cli_options *options, struct json
     struct retained retained = {.options = options};
     struct error *error = retained_check(options);
 
-    if (error || (error = heap_view_open(&retained.view, options, json)))
+    if (error || (error = heap_view_open_graph(&retained.view, options, json)))
         return error;
     error = retained_ask(&retained);
     if (!error && options->json)

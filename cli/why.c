@@ -522,7 +522,7 @@ static void why_deinit(struct why *why)
 static struct error *why_run(const struct cli_options *options, struct json *json)
 {
     struct why why = {.options = options};
-    struct error *error = heap_view_open(&why.view, options, json);
+    struct error *error = heap_view_open_graph(&why.view, options, json);
 
     if (error)
         return error;

@@ -143,16 +143,29 @@ static void graph_take_root(void *context, const struct heap_root *from)
     reading->error = graph_add_root(reading->graph, &root);
 }
 
+static void graph_visit_nodes(struct graph_reading *reading, const struct heap_progress *progress)
+{
+    uint32_t count = reading->graph->nodes.count;
+
+    for (uint32_t i = 0; i < count && !reading->error; i++) {
+        reading->from = i;
+        heap_visit_targets(reading->heap, i, graph_take_target, reading);
+        if (progress && i % GRAPH_NODES_PER_STEP == 0 && !reading->error)
+            reading->error = progress->step(progress->context, "following references", i, count);
+    }
+}
+
 struct error *graph_read_heap(struct graph *graph, struct heap *heap, const struct heap_progress *progress)
 {
     struct graph_reading reading = {.graph = graph, .heap = heap};
-    uint32_t count = graph->nodes.count;
+    bool taken;
 
-    for (uint32_t i = 0; i < count && !reading.error; i++) {
-        reading.from = i;
-        heap_visit_targets(heap, i, graph_take_target, &reading);
-        if (progress && i % GRAPH_NODES_PER_STEP == 0 && !reading.error)
-            reading.error = progress->step(progress->context, "following references", i, count);
+    reading.error = heap_take_references(heap, graph->first, &graph->targets, &graph->edge_count, &taken);
+    if (taken) {
+        graph->edge_room = graph->edge_count;
+        graph->done = graph->nodes.count + 1;
+    } else {
+        graph_visit_nodes(&reading, progress);
     }
     if (!reading.error)
         heap_visit_roots(heap, graph_take_root, &reading);

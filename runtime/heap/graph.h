@@ -11,7 +11,7 @@
 
 #include "runtime/heap/heap.h"
 
-#define GRAPH_NODES_MAX (UINT32_C(1) << 31)
+#define GRAPH_NODES_MAX HEAP_UNCOUNTED
 
 /* What the analyses ask of a node. */
 struct graph_nodes {
