@@ -386,6 +386,11 @@ struct heap_node heap_view_node(const struct heap_view *view, uint32_t number)
     return view->heap ? heap_get_node(view->heap, number) : heap_file_node(&view->file, number);
 }
 
+const uint32_t *heap_view_types(const struct heap_view *view)
+{
+    return view->heap ? heap_node_types(view->heap) : view->file.types;
+}
+
 uint32_t heap_view_type_count(const struct heap_view *view)
 {
     return view->heap ? heap_type_count(view->heap) : view->file.type_count;

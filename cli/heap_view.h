@@ -55,6 +55,8 @@ struct error *heap_view_open_with(struct heap_view *view, const struct cli_optio
 /* The nodes, and of each type its names. A process's generations are to be asked for (heap_read_generations()). */
 uint32_t heap_view_count(const struct heap_view *view);
 struct heap_node heap_view_node(const struct heap_view *view, uint32_t number);
+/* Of each node its type. */
+const uint32_t *heap_view_types(const struct heap_view *view);
 uint32_t heap_view_type_count(const struct heap_view *view);
 const char *heap_view_type_name(const struct heap_view *view, uint32_t number);
 const char *heap_view_module_name(const struct heap_view *view, uint32_t number);

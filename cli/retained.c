@@ -398,7 +398,7 @@ static uint32_t retained_type_of(const void *context, uint32_t node)
 {
     const struct retained_types *types = context;
 
-    return types->first[heap_view_node(types->view, node).type];
+    return types->first[heap_view_types(types->view)[node]];
 }
 
 static struct error *retained_list_types(struct retained *retained)

@@ -95,6 +95,16 @@ struct error *graph_add_root(struct graph *graph, const struct graph_root *root)
     return NULL;
 }
 
+void graph_read_sizes(const struct graph *graph, uint64_t *sizes)
+{
+    if (graph->nodes.sizes) {
+        graph->nodes.sizes(graph->nodes.context, sizes);
+        return;
+    }
+    for (uint32_t i = 0; i < graph->nodes.count; i++)
+        sizes[i] = graph_node(graph, i).size;
+}
+
 /* --------------------------------------------------------------- of a heap */
 
 struct graph_reading {
@@ -109,9 +119,14 @@ static struct heap_node graph_heap_node(const void *context, uint32_t number)
     return heap_get_node(context, number);
 }
 
+static void graph_heap_sizes(const void *context, uint64_t *sizes)
+{
+    heap_read_sizes(context, sizes);
+}
+
 struct graph_nodes graph_nodes_of_heap(const struct heap *heap)
 {
-    return (struct graph_nodes){heap, heap_count(heap), graph_heap_node};
+    return (struct graph_nodes){heap, heap_count(heap), graph_heap_node, graph_heap_sizes};
 }
 
 static void graph_take_target(void *context, uint32_t target, bool counted)

@@ -549,6 +549,17 @@ uint32_t heap_find(const struct heap *heap, uint64_t address)
     return position == HEAP_NO_POSITION ? HEAP_NONE : heap_number_at(heap, position);
 }
 
+const uint32_t *heap_node_types(const struct heap *heap)
+{
+    return heap->node_types;
+}
+
+void heap_read_sizes(const struct heap *heap, uint64_t *sizes)
+{
+    for (uint32_t i = 0; i < heap->count; i++)
+        sizes[i] = heap->sizes[i] < UINT32_MAX ? heap->sizes[i] : heap_get_node(heap, i).size;
+}
+
 /* ----------------------------------------------------------------- edges */
 
 struct edge_call {

@@ -76,8 +76,15 @@ struct heap_node {
 uint32_t heap_count(const struct heap *heap);
 struct heap_node heap_get_node(const struct heap *heap, uint32_t number);
 
+/* Of all nodes the type alone, by number: what many passes ask for. */
+const uint32_t *heap_node_types(const struct heap *heap);
+/* The same of sizes, into an array that has room for them. */
+void heap_read_sizes(const struct heap *heap, uint64_t *sizes);
+
 /* Fills in the nodes' generations: HEAP_GENERATION_NONE before. */
 void heap_read_generations(struct heap *heap);
+/* The same of the permanent one alone, which is empty in most processes; those of other generations have none still. */
+void heap_read_permanent(struct heap *heap);
 
 /* The number of the node at an address, or HEAP_NONE. */
 uint32_t heap_find(const struct heap *heap, uint64_t address);
