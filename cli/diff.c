@@ -15,7 +15,7 @@ static struct error *diff_look_before(struct diff *diff, const struct cli_option
     struct heap_view view;
 
     quiet.json = false;
-    struct error *error = heap_view_open(&view, &quiet, NULL);
+    struct error *error = heap_view_open_graph(&view, &quiet, NULL);
     if (error)
         return error;
     error = growth_look_take(&diff->before, &diff->types, &view, &graph, options);
@@ -74,7 +74,7 @@ static struct error *diff_ask(struct diff *diff, const struct cli_options *optio
     struct error *error = diff_look_before(diff, options);
 
     second.words++;
-    if (error || (error = heap_view_open(&view, &second, json)))
+    if (error || (error = heap_view_open_graph(&view, &second, json)))
         return error;
     error = growth_look_take(&diff->after, &diff->types, &view, &graph, options);
     if (!error)

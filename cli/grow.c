@@ -85,7 +85,7 @@ static struct error *grow_look_first(struct grow *grow, const struct cli_options
     struct heap_view view;
 
     quiet.json = false;
-    struct error *error = heap_view_open(&view, &quiet, NULL);
+    struct error *error = heap_view_open_graph(&view, &quiet, NULL);
     if (error)
         return error;
     error = growth_look_take(&grow->before, &grow->types, &view, &graph, options);
@@ -177,7 +177,7 @@ static struct error *grow_look_last(struct grow *grow, const struct cli_options 
 {
     struct graph graph = {.edge_count = 0};
     struct heap_view view;
-    struct error *error = heap_view_open(&view, options, json);
+    struct error *error = heap_view_open_graph(&view, options, json);
 
     if (error)
         return error;

@@ -57,7 +57,7 @@ static struct error *leaks_look_before(struct leaks_answer *answer, const struct
     struct heap_view view;
 
     quiet.json = false;
-    struct error *error = heap_view_open(&view, &quiet, NULL);
+    struct error *error = heap_view_open_graph(&view, &quiet, NULL);
     if (error)
         return error;
     *origin = view.origin;
@@ -465,7 +465,7 @@ static struct error *leaks_ask(struct leaks_answer *answer, const struct cli_opt
     if (error)
         return error;
     last.words += options->count - 1;
-    if ((error = heap_view_open(&view, &last, json)))
+    if ((error = heap_view_open_graph(&view, &last, json)))
         return error;
     if (answer->grown)
         error = leaks_check_same(&before, &view.origin);
