@@ -299,7 +299,7 @@ static struct error *view_open_file(struct heap_view *view, const struct cli_opt
     if (error)
         return error;
     view->origin = view->file.origin;
-    if (options->json)
+    if (options->json && json)
         view_json_target(&view->origin, path, json);
     return NULL;
 }
@@ -312,7 +312,7 @@ static struct error *view_open_process(struct heap_view *view, const struct cli_
     if (error || (error = session_open(&view->session, pid)))
         return error;
     view->live = true;
-    if (options->json)
+    if (options->json && json)
         session_json_target(json, &view->session);
     view_describe_process(view);
     if (!(error = view_open_heap(view, options)))
@@ -329,7 +329,7 @@ static struct error *view_open_core(struct heap_view *view, const struct cli_opt
     if (error)
         return error;
     view->live = true;
-    if (options->json)
+    if (options->json && json)
         session_json_target(json, &view->session);
     view_describe_core(view);
     if (!(error = view_open_core_heap(view, options))) {
