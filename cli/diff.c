@@ -8,22 +8,6 @@ struct diff {
     struct growth growth;
 };
 
-static struct error *diff_look_before(struct diff *diff, const struct cli_options *options)
-{
-    struct cli_options quiet = *options;
-    struct graph graph = {.edge_count = 0};
-    struct heap_view view;
-
-    quiet.json = false;
-    struct error *error = heap_view_open(&view, &quiet, NULL);
-    if (error)
-        return error;
-    error = growth_look_take(&diff->before, &diff->types, &view, &graph, options);
-    graph_deinit(&graph);
-    heap_view_close(&view);
-    return error;
-}
-
 static void diff_json(const struct diff *diff, const struct heap_view *view, const struct cli_options *options, struct json *json)
 {
     heap_view_json_pause(view, json);
@@ -71,10 +55,10 @@ static struct error *diff_ask(struct diff *diff, const struct cli_options *optio
     struct cli_options second = *options;
     struct graph graph = {.edge_count = 0};
     struct heap_view view;
-    struct error *error = diff_look_before(diff, options);
+    struct error *error = growth_look_first(&diff->before, &diff->types, options);
 
     second.words++;
-    if (error || (error = heap_view_open(&view, &second, json)))
+    if (error || (error = heap_view_open_graph(&view, &second, json)))
         return error;
     error = growth_look_take(&diff->after, &diff->types, &view, &graph, options);
     if (!error)

@@ -102,7 +102,7 @@ static struct error *export_finish(struct export *export, struct new_file *file,
 
 static struct error *export_to(struct export *export, struct new_file *file, struct json *json)
 {
-    struct error *error = heap_view_open(&export->view, export->options, json);
+    struct error *error = heap_view_open_graph(&export->view, export->options, json);
 
     if (error)
         return error;

@@ -62,7 +62,7 @@ static struct error *dot_choose(struct export_picture *picture)
     struct error *error = heap_pick_find(&pick, view, picture->export->options->export.of);
 
     for (uint32_t i = 0; !error && i < count && picture->count < DOT_CHOSEN_MAX; i++) {
-        if (heap_pick_has(&pick, view, i))
+        if (heap_pick_has(&pick, i))
             dot_take(picture, i);
     }
     heap_pick_deinit(&pick);

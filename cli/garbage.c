@@ -591,7 +591,7 @@ struct error *garbage_find(struct garbage *garbage, struct heap_view *view, cons
     if (!type_nodes || !classes || !watched || !finalized)
         return garbage_out_of_memory();
     if (view->heap)
-        heap_read_generations(view->heap);
+        heap_read_permanent(view->heap); /* what the collector doesn't look at */
     struct error *error = garbage_find_cycles(&work);
     if (!error && work.cycles.member_count)
         error = garbage_name(&work);

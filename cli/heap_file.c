@@ -202,81 +202,15 @@ struct error *heap_file_read(struct heap_file *file, const char *path, uint64_t 
         return error_create_errno(ERROR_USAGE, errno, "%s is no process id, and can't be opened as a snapshot", path);
     if (!(file->path = strdup(path)))
         return file_out_of_memory();
-    return error_context(snapshot_read(file->stream, &events), "%s", path);
+    return error_context(snapshot_read(file->stream, &events, &file->known), "%s", path);
 }
 
 /* ----------------------------------------------------------- reading again */
 
-struct file_again {
-    const struct heap_file *file;
-    uint32_t types, nodes; /* so far */
-};
-
-static struct error *file_changed(void)
+struct error *heap_file_read_again(struct heap_file *file, const struct snapshot_events *events)
 {
-    return error_create(ERROR_BAD_FILE, NULL, "it has changed while it was read");
-}
-
-static struct error *file_type_again(void *context, const struct snapshot_type *type)
-{
-    struct file_again *again = context;
-
-    (void)type;
-    return again->types++ < again->file->type_count ? NULL : file_changed();
-}
-
-static struct error *file_node_again(void *context, const struct snapshot_node *node)
-{
-    struct file_again *again = context;
-    uint32_t number = again->nodes++;
-
-    return number < again->file->count && again->file->addresses[number] == node->address ? NULL : file_changed();
-}
-
-/* What only counts again is in one context, what the caller gets in his own. */
-struct file_events {
-    struct file_again again;
-    const struct snapshot_events *events;
-};
-
-static struct error *file_edge_again(void *context, const struct snapshot_edge *edge)
-{
-    const struct file_events *events = context;
-
-    return events->events->edge(events->events->context, edge);
-}
-
-static struct error *file_root_again(void *context, const struct snapshot_root *root)
-{
-    const struct file_events *events = context;
-
-    return events->events->root(events->events->context, root);
-}
-
-static struct error *file_value_again(void *context, const struct snapshot_value *value)
-{
-    const struct file_events *events = context;
-
-    return events->events->value(events->events->context, value);
-}
-
-struct error *heap_file_read_again(struct heap_file *file, const struct snapshot_events *wanted)
-{
-    struct file_events context = {.again = {.file = file}, .events = wanted};
-    const struct snapshot_events events = {.context = &context,
-                                           .types = file_take_count,
-                                           .type = file_type_again,
-                                           .nodes = file_take_count,
-                                           .node = file_node_again,
-                                           .edge = wanted->edge ? file_edge_again : NULL,
-                                           .root = wanted->root ? file_root_again : NULL,
-                                           .value = wanted->value ? file_value_again : NULL};
-
     rewind(file->stream);
-    struct error *error = snapshot_read(file->stream, &events);
-    if (!error && (context.again.nodes != file->count || context.again.types != file->type_count))
-        error = file_changed();
-    return error_context(error, "%s", file->path);
+    return error_context(snapshot_read_again(file->stream, events, &file->known), "%s", file->path);
 }
 
 void heap_file_deinit(struct heap_file *file)

@@ -37,6 +37,7 @@ struct heap_file {
     } *type_list;
     uint64_t max_memory, taken; /* bytes */
     FILE *stream;               /* the file itself, for heap_file_read_again() */
+    struct snapshot_known known; /* for reading it again */
     char *path;
 };
 

@@ -63,9 +63,9 @@ static struct error *graph_fill(struct graph *graph, struct heap_view *view, con
 
 /* ------------------------------------------------------------------ opening */
 
-static struct heap_node graph_view_node(const void *context, uint32_t number)
+static struct heap_node graph_file_node(const void *context, uint32_t number)
 {
-    return heap_view_node(context, number);
+    return heap_file_node(context, number);
 }
 
 static struct error *graph_step(void *context, const char *what, uint64_t done, uint64_t all)
@@ -73,9 +73,18 @@ static struct error *graph_step(void *context, const char *what, uint64_t done, 
     return cli_progress_step(context, what, done, all);
 }
 
+static void graph_file_sizes(const void *context, uint64_t *sizes)
+{
+    const struct heap_file *file = context;
+
+    for (uint32_t i = 0; i < file->count; i++)
+        sizes[i] = file->sizes[i];
+}
+
 struct error *heap_graph_open(struct graph *graph, struct heap_view *view, const struct cli_options *options)
 {
-    const struct graph_nodes nodes = {view, heap_view_count(view), graph_view_node};
+    const struct graph_nodes of_file = {&view->file, view->file.count, graph_file_node, graph_file_sizes};
+    const struct graph_nodes nodes = view->heap ? graph_nodes_of_heap(view->heap) : of_file;
     struct cli_progress line;
     const struct heap_progress progress = {graph_step, &line};
     struct error *error = graph_init(graph, &nodes);

@@ -110,11 +110,11 @@ static struct error *pick_type(struct heap_pick *pick, const struct heap_view *v
     scoped_free uint64_t *counts = calloc(count + 1, sizeof(*counts));
     struct pick_matching matching = {view, word, calloc(count + 1, sizeof(bool)), counts, NULL, NULL};
 
-    *pick = (struct heap_pick){.node = HEAP_NONE, .types = matching.types};
+    *pick = (struct heap_pick){.node = HEAP_NONE, .types = matching.types, .type_of = heap_view_types(view)};
     if (!counts || !matching.types)
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the types");
     for (uint32_t i = 0; i < heap_view_count(view); i++)
-        counts[heap_view_node(view, i).type]++;
+        counts[pick->type_of[i]]++;
     pick_match(&matching, false);
     if (!matching.first)
         pick_match(&matching, true);
@@ -125,9 +125,10 @@ static struct error *pick_type(struct heap_pick *pick, const struct heap_view *v
                             matching.different);
     pick->name = matching.different ? word : matching.first;
     for (uint32_t i = 0; i < heap_view_count(view); i++) {
-        struct heap_node node = heap_view_node(view, i);
-        pick->count += pick->types[node.type];
-        pick->bytes += pick->types[node.type] ? node.size : 0;
+        if (heap_pick_has(pick, i)) {
+            pick->count++;
+            pick->bytes += heap_view_node(view, i).size;
+        }
     }
     return NULL;
 }

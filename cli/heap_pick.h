@@ -8,6 +8,7 @@
 struct heap_pick {
     uint32_t node;    /* HEAP_NONE: a type was named */
     bool *types;      /* by number: it is among those */
+    const uint32_t *type_of; /* by node: owned by the view */
     const char *name; /* of the type; of several that match a pattern, the pattern; owned by the view and the options */
     uint64_t count, bytes;
 };
@@ -19,9 +20,9 @@ struct error *heap_pick_find(struct heap_pick *pick, const struct heap_view *vie
     __attribute__((warn_unused_result));
 void heap_pick_deinit(struct heap_pick *pick);
 
-static inline bool heap_pick_has(const struct heap_pick *pick, const struct heap_view *view, uint32_t node)
+static inline bool heap_pick_has(const struct heap_pick *pick, uint32_t node)
 {
-    return pick->types ? pick->types[heap_view_node(view, node).type] : node == pick->node;
+    return pick->types ? pick->types[pick->type_of[node]] : node == pick->node;
 }
 
 #endif

@@ -92,7 +92,8 @@ static struct error *view_read(struct heap_view *view, const struct heap_progres
     double copied = view_now();
 
     if (!error && !view->no_objects)
-        error = heap_create(&view->heap, &view->session.runtime, memory, &view->image, progress);
+        error = heap_create(&view->heap, &view->session.runtime, memory, &view->image,
+                            view->hooks && view->hooks->references, progress);
     view->copied_s = copied - start;
     view->read_s = view_now() - copied;
     return error;
@@ -298,7 +299,7 @@ static struct error *view_open_file(struct heap_view *view, const struct cli_opt
     if (error)
         return error;
     view->origin = view->file.origin;
-    if (options->json)
+    if (options->json && json)
         view_json_target(&view->origin, path, json);
     return NULL;
 }
@@ -311,7 +312,7 @@ static struct error *view_open_process(struct heap_view *view, const struct cli_
     if (error || (error = session_open(&view->session, pid)))
         return error;
     view->live = true;
-    if (options->json)
+    if (options->json && json)
         session_json_target(json, &view->session);
     view_describe_process(view);
     if (!(error = view_open_heap(view, options)))
@@ -328,7 +329,7 @@ static struct error *view_open_core(struct heap_view *view, const struct cli_opt
     if (error)
         return error;
     view->live = true;
-    if (options->json)
+    if (options->json && json)
         session_json_target(json, &view->session);
     view_describe_core(view);
     if (!(error = view_open_core_heap(view, options))) {
@@ -360,6 +361,13 @@ struct error *heap_view_open(struct heap_view *view, const struct cli_options *o
     return heap_view_open_with(view, options, json, NULL);
 }
 
+struct error *heap_view_open_graph(struct heap_view *view, const struct cli_options *options, struct json *json)
+{
+    static const struct heap_view_hooks hooks = {.references = true};
+
+    return heap_view_open_with(view, options, json, &hooks);
+}
+
 void heap_view_close(struct heap_view *view)
 {
     view_forget(view);
@@ -377,6 +385,11 @@ uint32_t heap_view_count(const struct heap_view *view)
 struct heap_node heap_view_node(const struct heap_view *view, uint32_t number)
 {
     return view->heap ? heap_get_node(view->heap, number) : heap_file_node(&view->file, number);
+}
+
+const uint32_t *heap_view_types(const struct heap_view *view)
+{
+    return view->heap ? heap_node_types(view->heap) : view->file.types;
 }
 
 uint32_t heap_view_type_count(const struct heap_view *view)

@@ -53,11 +53,9 @@ static struct error *leaks_look(struct heap_view *view, const struct cli_options
 static struct error *leaks_look_before(struct leaks_answer *answer, const struct cli_options *options,
                                        struct heap_origin *origin)
 {
-    struct cli_options quiet = *options;
     struct heap_view view;
+    struct error *error = heap_view_open_graph(&view, options, NULL);
 
-    quiet.json = false;
-    struct error *error = heap_view_open(&view, &quiet, NULL);
     if (error)
         return error;
     *origin = view.origin;
@@ -465,7 +463,7 @@ static struct error *leaks_ask(struct leaks_answer *answer, const struct cli_opt
     if (error)
         return error;
     last.words += options->count - 1;
-    if ((error = heap_view_open(&view, &last, json)))
+    if ((error = heap_view_open_graph(&view, &last, json)))
         return error;
     if (answer->grown)
         error = leaks_check_same(&before, &view.origin);

@@ -365,7 +365,7 @@ static struct error *mem_check_file(const struct cli_options *options)
 static struct error *mem_run(const struct cli_options *options, struct json *json)
 {
     struct mem_answer answer = {.trimmed = false};
-    const struct heap_view_hooks hooks = {mem_freeze, &answer.account, true};
+    const struct heap_view_hooks hooks = {.frozen = mem_freeze, .context = &answer.account, .memory_alone = true};
     struct heap_view view;
     struct error *error = mem_check_file(options);
 

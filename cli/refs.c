@@ -127,7 +127,7 @@ static void refs_take(void *context, const struct heap_graph_edge *edge)
     bool in = refs->filled == &refs->in;
     uint32_t other = in ? edge->from : edge->target;
 
-    if (in && !heap_pick_has(&refs->pick, &refs->view, edge->target))
+    if (in && !heap_pick_has(&refs->pick, edge->target))
         return;
     refs_add(refs, refs->filled, heap_view_node(&refs->view, other).type, other,
              refs->filled->grouped ? refs_group_name(&refs->view, edge) : heap_edge_text(&refs->view, edge), edge->counted);
@@ -140,7 +140,7 @@ static bool refs_is_holder(const struct refs *refs, uint32_t node)
     const struct graph *graph = &refs->graph;
 
     for (uint32_t e = graph->first[node]; e < graph->first[node + 1]; e++) {
-        if (heap_pick_has(&refs->pick, &refs->view, graph_target(graph, e)))
+        if (heap_pick_has(&refs->pick, graph_target(graph, e)))
             return true;
     }
     return false;
@@ -154,7 +154,7 @@ static uint32_t *refs_list_nodes(const struct refs *refs, bool in, size_t *count
     for (int pass = 0; pass < 2; pass++) {
         *count = 0;
         for (uint32_t i = 0; i < all; i++) {
-            if (!(in ? refs_is_holder(refs, i) : heap_pick_has(&refs->pick, &refs->view, i)))
+            if (!(in ? refs_is_holder(refs, i) : heap_pick_has(&refs->pick, i)))
                 continue;
             if (pass)
                 nodes[*count] = i;
@@ -190,7 +190,7 @@ static uint64_t refs_count_edges(const struct refs *refs, const uint32_t *nodes,
 
     for (size_t i = 0; i < count; i++) {
         for (uint32_t e = graph->first[nodes[i]]; e < graph->first[nodes[i] + 1]; e++)
-            edges += !in || heap_pick_has(&refs->pick, &refs->view, graph_target(graph, e));
+            edges += !in || heap_pick_has(&refs->pick, graph_target(graph, e));
     }
     return edges;
 }
@@ -229,7 +229,7 @@ static struct error *refs_read_roots(struct refs *refs)
     refs->roots.grouped = true;
     for (size_t i = 0; i < graph->root_count; i++) {
         const struct graph_root *root = &graph->roots[i];
-        if (!root->stale && heap_pick_has(&refs->pick, &refs->view, root->target))
+        if (!root->stale && heap_pick_has(&refs->pick, root->target))
             refs_add(refs, &refs->roots, heap_view_node(&refs->view, root->target).type, root->target, refs_root_name(root),
                      root->kind != HEAP_ROOT_INTERNED);
     }
@@ -390,7 +390,7 @@ static void refs_deinit(struct refs *refs)
 static struct error *refs_run(const struct cli_options *options, struct json *json)
 {
     struct refs refs = {.options = options};
-    struct error *error = heap_view_open(&refs.view, options, json);
+    struct error *error = heap_view_open_graph(&refs.view, options, json);
 
     if (error)
         return error;

@@ -398,7 +398,7 @@ static uint32_t retained_type_of(const void *context, uint32_t node)
 {
     const struct retained_types *types = context;
 
-    return types->first[heap_view_node(types->view, node).type];
+    return types->first[heap_view_types(types->view)[node]];
 }
 
 static struct error *retained_list_types(struct retained *retained)
@@ -743,7 +743,7 @@ static struct error *retained_run(const struct cli_options *options, struct json
     struct retained retained = {.options = options};
     struct error *error = retained_check(options);
 
-    if (error || (error = heap_view_open(&retained.view, options, json)))
+    if (error || (error = heap_view_open_graph(&retained.view, options, json)))
         return error;
     error = retained_ask(&retained);
     if (!error && options->json)

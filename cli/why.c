@@ -72,7 +72,7 @@ static uint32_t why_parent(const struct why_shapes *shapes, uint32_t node)
 
 static uint32_t why_type(const struct why_shapes *shapes, uint32_t node)
 {
-    return heap_view_node(&shapes->why->view, node).type;
+    return heap_view_types(&shapes->why->view)[node];
 }
 
 /* Does it hold variables: a module's dict, a frame? */
@@ -178,7 +178,7 @@ static struct error *why_count_all(struct why *why, struct why_shapes *shapes)
     why->unreached = why->pick.count;
     for (uint32_t i = 0; i < paths->reached; i++) {
         uint32_t node = paths->order[i];
-        if (!heap_pick_has(&why->pick, &why->view, node))
+        if (!heap_pick_has(&why->pick, node))
             continue;
         if (!why_count(shapes, node))
             return why_out_of_memory();
@@ -190,7 +190,7 @@ static struct error *why_count_all(struct why *why, struct why_shapes *shapes)
 static uint32_t why_first_unreached(const struct why *why)
 {
     for (uint32_t i = 0; i < heap_view_count(&why->view); i++) {
-        if (heap_pick_has(&why->pick, &why->view, i) && !paths_is_reached(&why->search.paths, i))
+        if (heap_pick_has(&why->pick, i) && !paths_is_reached(&why->search.paths, i))
             return i;
     }
     return HEAP_NONE;
@@ -522,7 +522,7 @@ static void why_deinit(struct why *why)
 static struct error *why_run(const struct cli_options *options, struct json *json)
 {
     struct why why = {.options = options};
-    struct error *error = heap_view_open(&why.view, options, json);
+    struct error *error = heap_view_open_graph(&why.view, options, json);
 
     if (error)
         return error;

@@ -183,6 +183,7 @@ static struct error *container_read_block(struct container_reader *reader)
         return container_bad("a checksum doesn't hold");
     if (le32toh(block.number) != reader->number)
         return container_bad("a block is missing");
+    reader->digest = XXH64(&block, sizeof(block), reader->digest);
     reader->number++;
     reader->next_kind = le32toh(block.kind);
     reader->next_raw = le32toh(block.raw);
@@ -242,17 +243,33 @@ static bool container_make_room(unsigned char **bytes, size_t *room, size_t size
     return true;
 }
 
+/* The data of the block whose head was read, as it is stored. */
+static struct error *container_read_stored(struct container_reader *reader)
+{
+    if (!container_make_room(&reader->stored, &reader->stored_room, reader->next_stored + 1u))
+        return error_create(ERROR_SYSTEM, NULL, "out of memory for the snapshot");
+    struct error *error = container_read(reader, reader->stored, reader->next_stored);
+    if (!error && XXH64(reader->stored, reader->next_stored, 0) != reader->next_check)
+        return container_bad("a checksum doesn't hold");
+    return error;
+}
+
+/* A block that nobody wants, and the next one's head. */
+static struct error *container_pass_block(struct container_reader *reader)
+{
+    struct error *error = container_read_stored(reader);
+
+    return error ? error : container_read_block(reader);
+}
+
 /* The data of the block whose head was read, and the next one's head. */
 static struct error *container_take_block(struct container_reader *reader)
 {
-    if (!container_make_room(&reader->raw, &reader->raw_room, reader->next_raw) ||
-        !container_make_room(&reader->stored, &reader->stored_room, reader->next_stored + 1u))
+    if (!container_make_room(&reader->raw, &reader->raw_room, reader->next_raw))
         return error_create(ERROR_SYSTEM, NULL, "out of memory for the snapshot");
-    struct error *error = container_read(reader, reader->stored, reader->next_stored);
+    struct error *error = container_read_stored(reader);
     if (error)
         return error;
-    if (XXH64(reader->stored, reader->next_stored, 0) != reader->next_check)
-        return container_bad("a checksum doesn't hold");
     size_t size = ZSTD_decompressDCtx(reader->context, reader->raw, reader->next_raw, reader->stored, reader->next_stored);
     if (ZSTD_isError(size) || size != reader->next_raw)
         return container_bad("a block isn't compressed as it should be");
@@ -276,14 +293,14 @@ struct error *container_next(struct container_reader *reader, uint32_t *kind)
     struct error *error = NULL;
 
     while (!error && reader->kind != CONTAINER_END && reader->next_kind == reader->kind)
-        error = container_take_block(reader);
+        error = container_pass_block(reader);
     if (error)
         return error;
     reader->size = reader->at = 0;
     reader->kind = *kind = reader->next_kind;
     if (*kind == CONTAINER_END)
         return fgetc(reader->file) == EOF ? NULL : container_bad("it goes on behind its end");
-    return container_take_block(reader);
+    return NULL;
 }
 
 struct error *container_get(struct container_reader *reader, void *bytes, size_t size)
@@ -306,9 +323,30 @@ struct error *container_get(struct container_reader *reader, void *bytes, size_t
     return NULL;
 }
 
-/* Most are in the block as a whole. */
-struct error *container_get_number(struct container_reader *reader, uint64_t *value)
+#define CONTAINER_NUMBER_MAX 10 /* bytes */
+
+/* Most of the long ones are in the block as a whole too. */
+static bool container_get_whole_number(struct container_reader *reader, uint64_t *value)
 {
+    const unsigned char *at = reader->raw + reader->at;
+    unsigned length = 0;
+
+    if (reader->size - reader->at < CONTAINER_NUMBER_MAX)
+        return false;
+    *value = 0;
+    do
+        *value |= (uint64_t)(at[length] & 0x7f) << 7 * length;
+    while (at[length++] & 0x80 && length < CONTAINER_NUMBER_MAX - 1);
+    if (at[length - 1] & 0x80) /* as long as one can be: with care */
+        return false;
+    reader->at += length;
+    return true;
+}
+
+struct error *container_get_long_number(struct container_reader *reader, uint64_t *value)
+{
+    if (container_get_whole_number(reader, value))
+        return NULL;
     *value = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
         unsigned char byte;
@@ -327,15 +365,6 @@ struct error *container_get_number(struct container_reader *reader, uint64_t *va
             return NULL;
     }
     return container_bad("a number has no end");
-}
-
-struct error *container_get_signed(struct container_reader *reader, int64_t *value)
-{
-    uint64_t number;
-    struct error *error = container_get_number(reader, &number);
-
-    *value = (int64_t)(number >> 1 ^ -(number & 1));
-    return error;
 }
 
 struct error *container_get_text(struct container_reader *reader, size_t max, char **text, size_t *size)

@@ -62,6 +62,7 @@ struct container_reader {
     uint32_t next_kind; /* of the block whose head has been read */
     uint32_t next_raw, next_stored;
     uint64_t next_check;
+    uint64_t digest; /* of all blocks' heads so far, with the checks of their data: two files that have the same are the same */
 };
 
 /* Begins to read. ERROR_BAD_FILE when it is none of ours, or of a later version; end it with container_reader_deinit()
@@ -69,7 +70,7 @@ struct container_reader {
 struct error *container_reader_init(struct container_reader *reader, FILE *file) __attribute__((warn_unused_result));
 void container_reader_deinit(struct container_reader *reader);
 
-/* Goes to the next section, over what is left of this one; `kind` = CONTAINER_END: the file has ended, whole. */
+/* Goes to the next section, over what is left of this one, of which checksums alone are looked at; `kind` = CONTAINER_END: the file has ended, whole. */
 struct error *container_next(struct container_reader *reader, uint32_t *kind) __attribute__((warn_unused_result));
 
 /* Is anything left of this section? */
@@ -77,8 +78,35 @@ struct error *container_has_more(struct container_reader *reader, bool *more) __
 
 /* What the writer put. ERROR_BAD_FILE where the section ends before it, or a number has no end. */
 struct error *container_get(struct container_reader *reader, void *bytes, size_t size) __attribute__((warn_unused_result));
-struct error *container_get_number(struct container_reader *reader, uint64_t *value) __attribute__((warn_unused_result));
-struct error *container_get_signed(struct container_reader *reader, int64_t *value) __attribute__((warn_unused_result));
+struct error *container_get_long_number(struct container_reader *reader, uint64_t *value) __attribute__((warn_unused_result));
+
+/* Most are short, and in the block as a whole. */
+static inline struct error *container_get_number(struct container_reader *reader, uint64_t *value)
+{
+    if (reader->at < reader->size && reader->raw[reader->at] < 0x80) {
+        *value = reader->raw[reader->at++];
+        return NULL;
+    }
+    return container_get_long_number(reader, value);
+}
+
+static inline struct error *container_get_signed(struct container_reader *reader, int64_t *value)
+{
+    uint64_t number;
+    struct error *error = container_get_number(reader, &number);
+
+    *value = (int64_t)(number >> 1 ^ -(number & 1));
+    return error;
+}
+
+static inline struct error *container_get_byte(struct container_reader *reader, uint8_t *byte)
+{
+    if (reader->at < reader->size) {
+        *byte = reader->raw[reader->at++];
+        return NULL;
+    }
+    return container_get(reader, byte, 1);
+}
 /* A text of at most `max` bytes, ended by NUL; free() it. */
 struct error *container_get_text(struct container_reader *reader, size_t max, char **text, size_t *size)
     __attribute__((warn_unused_result));

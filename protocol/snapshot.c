@@ -201,6 +201,7 @@ struct error *snapshot_finish(struct snapshot_writer *writer)
 struct snapshot_reader {
     struct container_reader container;
     const struct snapshot_events *events;
+    bool again;            /* types and nodes are known */
     uint32_t types, nodes; /* that there are */
     uint32_t last;         /* the section before this one */
     char **names;
@@ -239,7 +240,7 @@ static struct error *get_below(struct snapshot_reader *reader, uint64_t bound, u
 
 static struct error *get_byte(struct snapshot_reader *reader, uint8_t *byte)
 {
-    return container_get(&reader->container, byte, 1);
+    return container_get_byte(&reader->container, byte);
 }
 
 static struct error *keep_name(struct snapshot_reader *reader, char *text)
@@ -519,9 +520,9 @@ static struct error *read_section(struct snapshot_reader *reader, uint32_t kind)
     case SNAPSHOT_FACTS:
         return events->fact ? read_facts(reader) : NULL;
     case SNAPSHOT_TYPES:
-        return read_types(reader);
+        return reader->again ? NULL : read_types(reader);
     case SNAPSHOT_NODES:
-        return read_nodes(reader);
+        return reader->again ? NULL : read_nodes(reader);
     case SNAPSHOT_EDGES:
         return events->edge ? read_edges(reader) : NULL;
     case SNAPSHOT_ROOTS:
@@ -546,14 +547,34 @@ static struct error *read_sections(struct snapshot_reader *reader)
     return error;
 }
 
-struct error *snapshot_read(FILE *file, const struct snapshot_events *events)
+static struct error *read_file(struct snapshot_reader *reader, FILE *file, uint64_t *digest)
 {
-    struct snapshot_reader reader = {.events = events};
-    struct error *error = container_reader_init(&reader.container, file);
+    struct error *error = container_reader_init(&reader->container, file);
 
     if (!error)
-        error = read_sections(&reader);
-    forget_names(&reader);
-    container_reader_deinit(&reader.container);
+        error = read_sections(reader);
+    *digest = reader->container.digest;
+    forget_names(reader);
+    container_reader_deinit(&reader->container);
     return error;
+}
+
+struct error *snapshot_read(FILE *file, const struct snapshot_events *events, struct snapshot_known *known)
+{
+    struct snapshot_reader reader = {.events = events};
+    uint64_t digest;
+    struct error *error = read_file(&reader, file, &digest);
+
+    if (known)
+        *known = (struct snapshot_known){reader.types, reader.nodes, digest};
+    return error;
+}
+
+struct error *snapshot_read_again(FILE *file, const struct snapshot_events *events, const struct snapshot_known *known)
+{
+    struct snapshot_reader reader = {.events = events, .again = true, .types = known->types, .nodes = known->nodes};
+    uint64_t digest;
+    struct error *error = read_file(&reader, file, &digest);
+
+    return error || digest == known->digest ? error : error_create(ERROR_BAD_FILE, NULL, "it has changed while it was read");
 }

@@ -129,8 +129,20 @@ struct snapshot_events {
     struct error *(*value)(void *context, const struct snapshot_value *value);
 };
 
+/* What a reading leaves for another one. */
+struct snapshot_known {
+    uint32_t types, nodes; /* how many */
+    uint64_t digest;       /* of all that was read */
+};
+
 /* Reads a whole file. What is called back is sound: numbers of nodes and types are of ones that there are, addresses
- * rise. ERROR_BAD_FILE for all else; ERROR_SYSTEM. */
-struct error *snapshot_read(FILE *file, const struct snapshot_events *events) __attribute__((warn_unused_result));
+ * rise. ERROR_BAD_FILE for all else; ERROR_SYSTEM. `known` may be NULL. */
+struct error *snapshot_read(FILE *file, const struct snapshot_events *events, struct snapshot_known *known)
+    __attribute__((warn_unused_result));
+
+/* Reads a file once more that was read without an error: types and nodes are passed over. ERROR_BAD_FILE, at the end at the latest,
+ * where it has changed since; what is called back is sound as to the nodes there were even then. */
+struct error *snapshot_read_again(FILE *file, const struct snapshot_events *events, const struct snapshot_known *known)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -34,7 +34,7 @@ struct cycles {
     uint64_t *garbage; /* a bit a node: a member */
 };
 
-/* The graph's nodes must have their generations. ERROR_SYSTEM. End it with cycles_deinit() in any case. */
+/* The graph's nodes must tell those of the permanent generation from others. ERROR_SYSTEM. End it with cycles_deinit() in any case. */
 struct error *cycles_find(struct cycles *cycles, const struct graph *graph, const struct cycles_rule *rule)
     __attribute__((warn_unused_result));
 void cycles_deinit(struct cycles *cycles);

@@ -4,6 +4,9 @@
  * first each gets its semidominator, by way of a forest whose paths are compressed; then, from the first to the last, the
  * nearest ancestor that isn't above it is its dominator.
  *
+ * What refers to nothing and has one reference hangs on its holder, whoever that is: half of a heap (its strings and numbers) gets
+ * no number.
+ *
  * All arrays are by that number, but for two. A number says more than who came first: what the table of interned strings alone
  * holds comes behind what others hold, what nothing reaches behind both, and what comes behind keeps nothing that came before.
  */
@@ -21,6 +24,8 @@ struct work {
     const uint32_t *of_root; /* the group of each root */
     uint32_t group_count; /* with that of the table of interned strings, the last */
     uint32_t all; /* objects, groups, what nothing reaches, and the whole */
+    uint32_t numbered; /* of those, the ones that get numbers */
+    uint64_t *single; /* a bit an object: it refers to nothing, and one reference leads to it */
 
     uint32_t *numbers; /* by object: HEAP_NONE before it is met */
     uint32_t *objects; /* which one it is; groups among them */
@@ -39,6 +44,58 @@ static struct error *out_of_memory(void)
     return error_create(ERROR_SYSTEM, NULL, "out of memory for who keeps what");
 }
 
+/* ----------------------------------------------------------- what only hangs */
+
+static bool is_single(const struct work *work, uint32_t object)
+{
+    return work->single[object / 64] >> object % 64 & 1;
+}
+
+/* Which objects have one reference that counts: `again` gets those that have more, or that a root names. */
+static void mark_held(const struct graph *graph, uint64_t *held, uint64_t *again)
+{
+    for (size_t e = 0; e < graph->edge_count; e++) {
+        uint32_t target = graph_target(graph, (uint32_t)e);
+        uint64_t bit = (uint64_t)graph_is_counted(graph, (uint32_t)e) << target % 64;
+        again[target / 64] |= held[target / 64] & bit;
+        held[target / 64] |= bit;
+    }
+    for (size_t i = 0; i < graph->root_count; i++)
+        again[graph->roots[i].target / 64] |= UINT64_C(1) << graph->roots[i].target % 64;
+}
+
+static struct error *find_singles(struct work *work)
+{
+    const struct graph *graph = work->graph;
+    size_t words = graph->nodes.count / 64 + 1;
+    scoped_free uint64_t *again = calloc(words, sizeof(*again));
+
+    work->single = calloc(words, sizeof(*work->single));
+    if (!again || !work->single)
+        return out_of_memory();
+    mark_held(graph, work->single, again);
+    for (uint32_t object = 0; object < graph->nodes.count; object++)
+        again[object / 64] |= (uint64_t)(graph->first[object] < graph->first[object + 1]) << object % 64;
+    for (size_t i = 0; i < words; i++) {
+        work->single[i] &= ~again[i];
+        work->numbered -= (uint32_t)__builtin_popcountll(work->single[i]);
+    }
+    return NULL;
+}
+
+/* Each of them gets its holder in place of a number. */
+static void hang_singles(struct work *work)
+{
+    const struct graph *graph = work->graph;
+
+    for (uint32_t object = 0; object < graph->nodes.count; object++) {
+        for (uint32_t e = graph->first[object]; e < graph->first[object + 1]; e++) {
+            if (is_single(work, graph_target(graph, e)) && graph_is_counted(graph, e))
+                work->numbers[graph_target(graph, e)] = object;
+        }
+    }
+}
+
 /* -------------------------------------------------------------- the search */
 
 static uint32_t take_number(struct work *work, uint32_t object, uint32_t parent)
@@ -53,6 +110,14 @@ static uint32_t take_number(struct work *work, uint32_t object, uint32_t parent)
     return number;
 }
 
+#define FETCH_AHEAD 16 /* edges: so far ahead is a target's number fetched */
+
+static void fetch_number(const struct work *work, uint32_t edge)
+{
+    if (edge + FETCH_AHEAD < work->graph->edge_count)
+        __builtin_prefetch(&work->numbers[graph_target(work->graph, edge + FETCH_AHEAD)]);
+}
+
 /* The next object that this one refers to and that nobody met yet; or HEAP_NONE. */
 static uint32_t next_unmet(struct work *work, uint32_t number)
 {
@@ -61,7 +126,8 @@ static uint32_t next_unmet(struct work *work, uint32_t number)
 
     for (uint32_t edge = work->cursors[number]; edge < end; edge++) {
         uint32_t target = graph_target(graph, edge);
-        if (work->numbers[target] != HEAP_NONE || !graph_is_counted(graph, edge))
+        fetch_number(work, edge);
+        if (is_single(work, target) || work->numbers[target] != HEAP_NONE || !graph_is_counted(graph, edge))
             continue;
         work->cursors[number] = edge + 1;
         return target;
@@ -137,13 +203,15 @@ static struct error *search_rest(struct work *work)
 {
     uint32_t group = take_number(work, work->graph->nodes.count + work->group_count, 0);
     uint32_t begun = work->used, count = work->graph->nodes.count;
-    scoped_free uint32_t *order = malloc((size_t)(work->all - begun) * sizeof(*order) + 1);
+    scoped_free uint32_t *order = malloc((size_t)(work->numbered - begun) * sizeof(*order) + 1);
     uint32_t *end = order;
 
     if (!order)
         return out_of_memory();
-    for (uint32_t object = 0; object < count; object++)
-        search(work, object, group, &end);
+    for (uint32_t object = 0; object < count; object++) {
+        if (!is_single(work, object))
+            search(work, object, group, &end);
+    }
     while (work->used > begun)
         work->numbers[work->objects[--work->used]] = HEAP_NONE;
     while (end > order)
@@ -175,8 +243,10 @@ static void pass_holders(struct work *work, bool take)
     for (uint32_t object = 0; object < graph->nodes.count; object++) {
         uint32_t from = work->numbers[object];
         for (uint32_t e = graph->first[object]; e < graph->first[object + 1]; e++) {
-            uint32_t number = work->numbers[graph_target(graph, e)];
-            if (!graph_is_counted(graph, e) || !is_told(work, from, number))
+            uint32_t target = graph_target(graph, e), number;
+            fetch_number(work, e);
+            if (is_single(work, target) || !graph_is_counted(graph, e) ||
+                !is_told(work, from, number = work->numbers[target]))
                 continue;
             if (take)
                 work->holders[next[number]++] = from;
@@ -198,13 +268,13 @@ static void pass_holders(struct work *work, bool take)
 
 static struct error *find_holders(struct work *work)
 {
-    work->first = calloc((size_t)work->all + 2, sizeof(*work->first));
+    work->first = calloc((size_t)work->numbered + 2, sizeof(*work->first));
     if (!work->first)
         return out_of_memory();
     pass_holders(work, false);
-    for (uint32_t i = 1; i <= work->all; i++)
+    for (uint32_t i = 1; i <= work->numbered; i++)
         work->first[i + 1] += work->first[i];
-    work->holders = malloc((size_t)work->first[work->all + 1] * sizeof(*work->holders) + 1);
+    work->holders = malloc((size_t)work->first[work->numbered + 1] * sizeof(*work->holders) + 1);
     if (!work->holders)
         return out_of_memory();
     pass_holders(work, true);
@@ -255,13 +325,13 @@ static void find_semidominators(struct work *work, uint32_t *semi)
 
 static struct error *find_parents(struct work *work)
 {
-    size_t bytes = (size_t)work->all * sizeof(*work->ancestors);
+    size_t bytes = (size_t)work->numbered * sizeof(*work->ancestors);
     uint32_t *semi = work->cursors;
 
     if (!(work->room = malloc((size_t)work->all * sizeof(*work->room))))
         return out_of_memory();
     work->ancestors = (uint32_t *)work->room;
-    work->labels = work->ancestors + work->all;
+    work->labels = work->ancestors + work->numbered;
     memcpy(work->ancestors, work->parents, bytes);
     find_semidominators(work, semi);
     for (uint32_t number = 1; number < work->used; number++) {
@@ -275,15 +345,19 @@ static struct error *find_parents(struct work *work)
 
 /* ------------------------------------------------------------------- answer */
 
-/* From the last to the first: what hangs below a number has been added to it before its turn comes. */
+/* From the last to the first: what hangs below a number has been added to it before its turn comes; singles before all. */
 static void sum_retained(struct dominators *dominators, struct work *work)
 {
     uint32_t node_count = work->graph->nodes.count;
     uint64_t *retained = dominators->retained = work->room;
 
     work->room = NULL;
-    for (uint32_t number = 0; number < work->all; number++)
-        retained[number] = number < node_count ? graph_node(work->graph, number).size : 0;
+    graph_read_sizes(work->graph, retained);
+    memset(retained + node_count, 0, (work->all - node_count) * sizeof(*retained));
+    for (uint32_t object = 0; object < node_count; object++) {
+        if (is_single(work, object))
+            retained[work->numbers[object]] += retained[object];
+    }
     for (uint32_t number = work->used; number-- > 1;)
         retained[work->objects[work->parents[number]]] += retained[work->objects[number]];
 }
@@ -295,6 +369,8 @@ static void hand_over_parents(struct dominators *dominators, struct work *work)
 
     for (uint32_t object = 0; object < work->all; object++) {
         uint32_t number = work->numbers[object];
+        if (object < work->graph->nodes.count && is_single(work, object))
+            continue;
         work->numbers[object] = number == HEAP_NONE ? whole : work->objects[work->parents[number]];
     }
     work->numbers[whole] = HEAP_NONE;
@@ -305,16 +381,19 @@ static void hand_over_parents(struct dominators *dominators, struct work *work)
 static struct error *work_init(struct work *work, const struct graph *graph, const struct dominators_groups *groups)
 {
     uint32_t all = graph->nodes.count + groups->count + 3;
-    size_t bytes = (size_t)all * sizeof(*work->numbers);
 
-    *work = (struct work){.graph = graph, .of_root = groups->of_root, .group_count = groups->count + 1, .all = all};
-    work->numbers = malloc(bytes);
+    *work = (struct work){.graph = graph, .of_root = groups->of_root, .group_count = groups->count + 1, .all = all, .numbered = all};
+    struct error *error = find_singles(work);
+    if (error)
+        return error;
+    size_t bytes = (size_t)work->numbered * sizeof(*work->numbers);
+    work->numbers = malloc((size_t)all * sizeof(*work->numbers));
     work->objects = malloc(bytes);
     work->parents = malloc(bytes);
     work->cursors = malloc(bytes);
     if (!work->numbers || !work->objects || !work->parents || !work->cursors)
         return out_of_memory();
-    memset(work->numbers, 0xff, bytes);
+    memset(work->numbers, 0xff, (size_t)all * sizeof(*work->numbers));
     take_number(work, all - 1, 0);
     return NULL;
 }
@@ -330,6 +409,7 @@ static void work_free_holders(struct work *work)
 static void work_deinit(struct work *work)
 {
     work_free_holders(work);
+    free(work->single);
     free(work->room);
     free(work->numbers);
     free(work->objects);
@@ -349,6 +429,7 @@ static struct error *find(struct dominators *dominators, struct work *work)
     work_free_holders(work);
     if (error)
         return error;
+    hang_singles(work);
     sum_retained(dominators, work);
     hand_over_parents(dominators, work);
     return NULL;

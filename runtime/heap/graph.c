@@ -95,6 +95,16 @@ struct error *graph_add_root(struct graph *graph, const struct graph_root *root)
     return NULL;
 }
 
+void graph_read_sizes(const struct graph *graph, uint64_t *sizes)
+{
+    if (graph->nodes.sizes) {
+        graph->nodes.sizes(graph->nodes.context, sizes);
+        return;
+    }
+    for (uint32_t i = 0; i < graph->nodes.count; i++)
+        sizes[i] = graph_node(graph, i).size;
+}
+
 /* --------------------------------------------------------------- of a heap */
 
 struct graph_reading {
@@ -109,9 +119,14 @@ static struct heap_node graph_heap_node(const void *context, uint32_t number)
     return heap_get_node(context, number);
 }
 
+static void graph_heap_sizes(const void *context, uint64_t *sizes)
+{
+    heap_read_sizes(context, sizes);
+}
+
 struct graph_nodes graph_nodes_of_heap(const struct heap *heap)
 {
-    return (struct graph_nodes){heap, heap_count(heap), graph_heap_node};
+    return (struct graph_nodes){heap, heap_count(heap), graph_heap_node, graph_heap_sizes};
 }
 
 static void graph_take_target(void *context, uint32_t target, bool counted)
@@ -143,16 +158,29 @@ static void graph_take_root(void *context, const struct heap_root *from)
     reading->error = graph_add_root(reading->graph, &root);
 }
 
+static void graph_visit_nodes(struct graph_reading *reading, const struct heap_progress *progress)
+{
+    uint32_t count = reading->graph->nodes.count;
+
+    for (uint32_t i = 0; i < count && !reading->error; i++) {
+        reading->from = i;
+        heap_visit_targets(reading->heap, i, graph_take_target, reading);
+        if (progress && i % GRAPH_NODES_PER_STEP == 0 && !reading->error)
+            reading->error = progress->step(progress->context, "following references", i, count);
+    }
+}
+
 struct error *graph_read_heap(struct graph *graph, struct heap *heap, const struct heap_progress *progress)
 {
     struct graph_reading reading = {.graph = graph, .heap = heap};
-    uint32_t count = graph->nodes.count;
+    bool taken;
 
-    for (uint32_t i = 0; i < count && !reading.error; i++) {
-        reading.from = i;
-        heap_visit_targets(heap, i, graph_take_target, &reading);
-        if (progress && i % GRAPH_NODES_PER_STEP == 0 && !reading.error)
-            reading.error = progress->step(progress->context, "following references", i, count);
+    reading.error = heap_take_references(heap, graph->first, &graph->targets, &graph->edge_count, &taken);
+    if (taken) {
+        graph->edge_room = graph->edge_count;
+        graph->done = graph->nodes.count + 1;
+    } else {
+        graph_visit_nodes(&reading, progress);
     }
     if (!reading.error)
         heap_visit_roots(heap, graph_take_root, &reading);

@@ -11,13 +11,15 @@
 
 #include "runtime/heap/heap.h"
 
-#define GRAPH_NODES_MAX (UINT32_C(1) << 31)
+#define GRAPH_NODES_MAX HEAP_UNCOUNTED
 
 /* What the analyses ask of a node. */
 struct graph_nodes {
     const void *context;
     uint32_t count;
     struct heap_node (*node)(const void *context, uint32_t number);
+    /* All of their sizes, by number; NULL: node() tells them. */
+    void (*sizes)(const void *context, uint64_t *sizes);
 };
 
 struct graph_root {
@@ -55,6 +57,9 @@ static inline struct heap_node graph_node(const struct graph *graph, uint32_t nu
 {
     return graph->nodes.node(graph->nodes.context, number);
 }
+
+/* The sizes of all nodes, into an array that has room for them. */
+void graph_read_sizes(const struct graph *graph, uint64_t *sizes);
 
 /* Begins a graph without edges. ERROR_SYSTEM; ERROR_UNSUPPORTED of more nodes than can be numbered. End it with graph_deinit() in any case. */
 struct error *graph_init(struct graph *graph, const struct graph_nodes *nodes) __attribute__((warn_unused_result));

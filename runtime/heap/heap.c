@@ -57,8 +57,7 @@ static bool grow(void *array, size_t count, size_t size)
     return larger != NULL;
 }
 
-/* Large arrays in large pages: a tenth of the faults. */
-static void advise(void *array, size_t size)
+void heap_advise_large(void *array, size_t size)
 {
     uintptr_t start = ((uintptr_t)array + LARGE_PAGE - 1) & ~(uintptr_t)(LARGE_PAGE - 1);
 
@@ -74,10 +73,10 @@ static bool reserve_nodes(struct heap *heap, uint64_t count)
         !grow(&heap->node_types, count + 1, sizeof(*heap->node_types)) ||
         !grow(&heap->refcounts, count + 1, sizeof(*heap->refcounts)) || !grow(&heap->flags, count + 1, 1))
         return false;
-    advise(heap->addresses, count * sizeof(*heap->addresses));
-    advise(heap->sizes, count * sizeof(*heap->sizes));
-    advise(heap->node_types, count * sizeof(*heap->node_types));
-    advise(heap->refcounts, count * sizeof(*heap->refcounts));
+    heap_advise_large(heap->addresses, count * sizeof(*heap->addresses));
+    heap_advise_large(heap->sizes, count * sizeof(*heap->sizes));
+    heap_advise_large(heap->node_types, count * sizeof(*heap->node_types));
+    heap_advise_large(heap->refcounts, count * sizeof(*heap->refcounts));
     heap->room = (uint32_t)count;
     return true;
 }
@@ -148,13 +147,8 @@ static void add_late(struct heap *heap, uint64_t address, uint32_t position)
 
 /* Is a target an object that nothing had found? What lies in a block is the walk's, unless a reader is sure of it.
  * Most calls end at the bits of pages, which fit a cache: those of objects don't. */
-static void follow(struct heap *heap, uint64_t target, bool checked)
+static void follow_position(struct heap *heap, uint64_t target, uint32_t position, bool checked)
 {
-    uint32_t position = heap_image_position(heap->image, target);
-
-    heap->work_left -= heap->work_left > 0;
-    if (position == HEAP_NO_POSITION)
-        return;
     if (heap->pools[position / 512 / 8] >> position / 512 % 8 & 1) {
         if (checked)
             return;
@@ -167,9 +161,30 @@ static void follow(struct heap *heap, uint64_t target, bool checked)
         add_late(heap, target, position);
 }
 
+static void follow(struct heap *heap, uint64_t target, bool checked)
+{
+    uint32_t position = heap_image_position(heap->image, target);
+
+    heap->work_left -= heap->work_left > 0;
+    if (position != HEAP_NO_POSITION)
+        follow_position(heap, target, position, checked);
+}
+
 static void follow_edge(struct heap_visitor *visitor, const struct heap_edge *edge, bool checked)
 {
     follow(visitor->context, edge->target, checked);
+}
+
+static void keep_edge(struct heap_visitor *visitor, const struct heap_edge *edge, bool checked)
+{
+    struct heap *heap = visitor->context;
+    uint32_t position = heap_image_position(heap->image, edge->target);
+
+    heap->work_left -= heap->work_left > 0;
+    if (position == HEAP_NO_POSITION)
+        return;
+    heap_kept_add(heap, position, edge->counted);
+    follow_position(heap, edge->target, position, checked);
 }
 
 static void follow_sure(struct heap *heap, uint64_t object)
@@ -191,7 +206,7 @@ static void follow_links(struct heap *heap, uint64_t object)
 
 static void follow_object(struct heap *heap, uint64_t object, uint32_t type)
 {
-    struct heap_visitor visitor = {follow_edge, heap};
+    struct heap_visitor visitor = {heap->kept.words ? keep_edge : follow_edge, heap};
 
     if (!heap->work_left && !heap->report.cut) {
         heap->report.cut = true;
@@ -201,7 +216,11 @@ static void follow_object(struct heap *heap, uint64_t object, uint32_t type)
         follow(heap, heap->types[type].address, false);
     if (heap_is_collected(heap, object, &heap->types[type]))
         follow_links(heap, object);
+    if (heap->kept.words)
+        heap_kept_begin(heap, heap_image_position(heap->image, object));
     heap_read_object(heap, object, type, &visitor);
+    if (heap->kept.words)
+        heap_kept_end(heap);
 }
 
 static void follow_stack(struct heap *heap)
@@ -387,6 +406,8 @@ static struct error *build(struct heap *heap)
         error = find_types(heap);
     if (!error)
         error = heap_check_lists(heap);
+    if (!error && heap->keeps)
+        heap_kept_init(heap);
     if (!error)
         error = enumerate(heap);
     if (!error && !heap->stopped)
@@ -440,9 +461,10 @@ static struct error *create_again(struct heap **created, const struct heap *part
 }
 
 struct error *heap_create(struct heap **created, const struct runtime *runtime, const struct memory *memory,
-                          struct heap_image *image, const struct heap_progress *progress)
+                          struct heap_image *image, bool references, const struct heap_progress *progress)
 {
-    const struct heap parts = {.runtime = runtime, .memory = memory, .image = image, .progress = progress};
+    const struct heap parts = {
+        .runtime = runtime, .memory = memory, .image = image, .keeps = references, .progress = progress};
     struct heap_layout layout;
     bool misfit;
     struct error *error = find_layout(runtime, &layout);
@@ -486,6 +508,7 @@ void heap_destroy(struct heap *heap)
     free(heap->refcounts);
     free(heap->flags);
     free(heap->stack);
+    heap_kept_deinit(heap);
     for (size_t i = 0; i < RETIRED_MAX; i++)
         free(heap->retired[i]);
     free(heap);
@@ -519,23 +542,22 @@ struct heap_node heap_get_node(const struct heap *heap, uint32_t number)
     };
 }
 
-/* Bits that are set; without an instruction for it, which not every processor has, the compiler's is a call. */
-static inline uint32_t count_bits(uint64_t word)
-{
-    word -= word >> 1 & UINT64_C(0x5555555555555555);
-    word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
-    word = (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
-    return (uint32_t)(word * UINT64_C(0x0101010101010101) >> 56);
-}
-
 uint32_t heap_find(const struct heap *heap, uint64_t address)
 {
     uint32_t position = heap_image_position(heap->image, address);
 
-    if (position == HEAP_NO_POSITION || !heap_has(heap, position))
-        return HEAP_NONE;
-    uint64_t below = heap->bits[position / 64] & ((UINT64_C(1) << position % 64) - 1);
-    return heap->rank[position / 64] + count_bits(below);
+    return position == HEAP_NO_POSITION ? HEAP_NONE : heap_number_at(heap, position);
+}
+
+const uint32_t *heap_node_types(const struct heap *heap)
+{
+    return heap->node_types;
+}
+
+void heap_read_sizes(const struct heap *heap, uint64_t *sizes)
+{
+    for (uint32_t i = 0; i < heap->count; i++)
+        sizes[i] = heap->sizes[i] < UINT32_MAX ? heap->sizes[i] : heap_get_node(heap, i).size;
 }
 
 /* ----------------------------------------------------------------- edges */

@@ -29,9 +29,10 @@ struct heap; /* opaque */
 /* Finds all objects in an image that has been read. `runtime` is that of the same
  * process; `memory` is asked for what the image lacks (names of types, which lie in
  * files' constants). All three must outlive the heap, and the image is its alone
- * meanwhile. ERROR_UNSUPPORTED, by name, when the structures don't check out. `progress` may be NULL. */
+ * meanwhile. ERROR_UNSUPPORTED, by name, when the structures don't check out. With `references` they are kept for
+ * heap_take_references(): some 10 bytes an object. `progress` may be NULL. */
 struct error *heap_create(struct heap **heap, const struct runtime *runtime, const struct memory *memory,
-                          struct heap_image *image, const struct heap_progress *progress)
+                          struct heap_image *image, bool references, const struct heap_progress *progress)
     __attribute__((warn_unused_result));
 void heap_destroy(struct heap *heap); /* NULL is legal */
 
@@ -75,8 +76,15 @@ struct heap_node {
 uint32_t heap_count(const struct heap *heap);
 struct heap_node heap_get_node(const struct heap *heap, uint32_t number);
 
+/* Of all nodes the type alone, by number: what many passes ask for. */
+const uint32_t *heap_node_types(const struct heap *heap);
+/* The same of sizes, into an array that has room for them. */
+void heap_read_sizes(const struct heap *heap, uint64_t *sizes);
+
 /* Fills in the nodes' generations: HEAP_GENERATION_NONE before. */
 void heap_read_generations(struct heap *heap);
+/* The same of the permanent one alone, which is empty in most processes; those of other generations have none still. */
+void heap_read_permanent(struct heap *heap);
 
 /* The number of the node at an address, or HEAP_NONE. */
 uint32_t heap_find(const struct heap *heap, uint64_t address);
@@ -126,6 +134,13 @@ void heap_visit_edges(struct heap *heap, uint32_t number, heap_edge_fn *fn, void
 /* The same without names: which node each leads to, in the same order. */
 typedef void heap_target_fn(void *context, uint32_t target, bool counted);
 void heap_visit_targets(struct heap *heap, uint32_t number, heap_target_fn *fn, void *context);
+
+/* All of these as arrays: node n refers to targets[e] for e from first[n] to first[n + 1] - 1, in the same order, with HEAP_UNCOUNTED
+ * where the target's refcount hasn't it in. `first` has room for all nodes and one; free() `targets`. They are taken from what the
+ * heap kept, and can be once; `taken` false: it has none, and objects must be visited. ERROR_SYSTEM; ERROR_UNSUPPORTED of 2^32 or more. */
+#define HEAP_UNCOUNTED (UINT32_C(1) << 31)
+struct error *heap_take_references(struct heap *heap, uint32_t *first, uint32_t **targets, size_t *count, bool *taken)
+    __attribute__((warn_unused_result));
 
 /* The edge's name as text for people: ".attribute", "[3]", "['key']". Cut to size. */
 void heap_format_edge(struct heap *heap, const struct heap_edge *edge, char *text, size_t size);

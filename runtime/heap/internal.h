@@ -77,6 +77,18 @@ struct heap_interpreter {
 
 #define RETIRED_MAX 64
 
+/* References in the order in which the walk found them: kept.c. */
+struct heap_kept {
+    uint32_t *words; /* NULL: none are kept */
+    uint64_t used, room;
+    uint64_t begun; /* where the last node's begin */
+    struct heap_kept_part {
+        uint64_t first, end; /* words; the end is known once they have their numbers */
+    } * parts;
+    size_t part_count;
+    bool full; /* there was no room for all of them */
+};
+
 struct heap {
     const struct runtime *runtime;
     const struct memory *memory;
@@ -113,6 +125,8 @@ struct heap {
     uint32_t *sizes, *node_types, *refcounts;
     uint8_t *flags; /* generation, NODE_IMMORTAL */
 
+    bool keeps; /* references are wanted */
+    struct heap_kept kept;
     uint32_t *stack; /* positions whose references are still to be followed */
     size_t stack_count, stack_room;
     bool misfit; /* the layout is not this build's */
@@ -208,6 +222,25 @@ static inline bool heap_has(const struct heap *heap, uint32_t position)
     return heap->bits[position / 64] >> position % 64 & 1;
 }
 
+/* Bits that are set; without an instruction for it, which not every processor has, the compiler's is a call. */
+static inline uint32_t heap_count_bits(uint64_t word)
+{
+    word -= word >> 1 & UINT64_C(0x5555555555555555);
+    word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
+    word = (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (uint32_t)(word * UINT64_C(0x0101010101010101) >> 56);
+}
+
+/* The number of the node at a position, or HEAP_NONE: once nodes have numbers. */
+static inline uint32_t heap_number_at(const struct heap *heap, uint32_t position)
+{
+    uint64_t word = heap->bits[position / 64];
+
+    if (!(word >> position % 64 & 1))
+        return HEAP_NONE;
+    return heap->rank[position / 64] + heap_count_bits(word & ((UINT64_C(1) << position % 64) - 1));
+}
+
 /* Bytes that the object takes from its address on, at least. */
 uint64_t heap_extent(struct heap *heap, uint64_t object, const struct heap_type *type);
 uint64_t heap_item_count(struct heap *heap, uint64_t object, const struct heap_type *type);
@@ -228,8 +261,17 @@ extern const struct heap_allocator heap_pymalloc;
 void heap_found(struct heap *heap, uint64_t address, const unsigned char *bytes, uint32_t type);
 /* Tells of progress; false: the work is to end. */
 bool heap_step(struct heap *heap, const char *what, uint64_t done, uint64_t all);
+/* Large arrays in large pages: a tenth of the faults. */
+void heap_advise_large(void *array, size_t size);
 /* Keeps an outgrown array until the end. */
 void heap_retire(struct heap *heap, void *array);
+
+/* kept.c: the references of the walk, node after node. Without memory for them none are kept. */
+void heap_kept_init(struct heap *heap);
+void heap_kept_deinit(struct heap *heap);
+void heap_kept_begin(struct heap *heap, uint32_t position);
+void heap_kept_add(struct heap *heap, uint32_t position, bool counted);
+void heap_kept_end(struct heap *heap);
 
 /* lists.c: the collector's lists */
 

@@ -123,7 +123,8 @@ static bool walk_list(struct heap *heap, uint64_t head, unsigned generation, tra
     return sound;
 }
 
-static uint64_t walk_all(struct heap *heap, tracked_fn *fn)
+/* The lists of generations from `youngest` on; how many were broken. */
+static uint64_t walk_all(struct heap *heap, unsigned youngest, tracked_fn *fn)
 {
     uint64_t broken = 0;
 
@@ -136,7 +137,7 @@ static uint64_t walk_all(struct heap *heap, tracked_fn *fn)
             broken += GENERATIONS;
             continue;
         }
-        for (unsigned g = 0; g < GENERATIONS; g++)
+        for (unsigned g = youngest; g < GENERATIONS; g++)
             broken += !walk_list(heap, head_of(heap, first, g), g, fn);
     }
     return broken;
@@ -187,5 +188,10 @@ void heap_visit_lists(struct heap *heap, void (*fn)(struct heap *heap, uint64_t 
 
 void heap_read_generations(struct heap *heap)
 {
-    heap->report.broken_lists = walk_all(heap, mark_generation);
+    heap->report.broken_lists = walk_all(heap, 0, mark_generation);
+}
+
+void heap_read_permanent(struct heap *heap)
+{
+    (void)walk_all(heap, HEAP_GENERATION_PERMANENT, mark_generation);
 }

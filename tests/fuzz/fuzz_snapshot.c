@@ -93,7 +93,7 @@ static void read_file(const void *bytes, size_t size)
 
     if (!file)
         return;
-    struct error *error = snapshot_read(file, &events);
+    struct error *error = snapshot_read(file, &events, NULL);
     error_destroy(error);
     fclose(file);
 }

@@ -258,6 +258,41 @@ static void compare(struct heap *heap, FILE *file, FILE *suspects)
            extra.total, orphans.total);
 }
 
+/* What the walk kept is what a visit of each object finds, in the same order. */
+struct kept {
+    const uint32_t *targets;
+    size_t at, end;
+    uint64_t differ;
+};
+
+static void check_kept(void *context, uint32_t target, bool counted)
+{
+    struct kept *kept = context;
+
+    kept->differ += kept->at == kept->end || kept->targets[kept->at] != (target | (counted ? 0 : HEAP_UNCOUNTED));
+    kept->at += kept->at < kept->end;
+}
+
+static void compare_kept(struct heap *heap)
+{
+    uint32_t *first = calloc((size_t)heap_count(heap) + 1, sizeof(*first)), *targets = NULL;
+    struct kept kept = {.differ = 0};
+    size_t count = 0;
+    bool taken;
+
+    die(heap_take_references(heap, first, &targets, &count, &taken));
+    kept.targets = targets;
+    for (uint32_t i = 0; taken && i < heap_count(heap); i++) {
+        kept.at = first[i];
+        kept.end = first[i + 1];
+        heap_visit_targets(heap, i, check_kept, &kept);
+        kept.differ += kept.end - kept.at;
+    }
+    printf("kept %zu differ %" PRIu64 "\n", count, taken ? kept.differ : UINT64_MAX);
+    free(first);
+    free(targets);
+}
+
 int main(int argc, char **argv)
 {
     struct process process;
@@ -280,7 +315,7 @@ int main(int argc, char **argv)
     double start = now();
     die(heap_image_read(&image, &process.memory, NULL));
     double copied = now();
-    die(heap_create(&heap, &runtime, &process.memory, &image, NULL));
+    die(heap_create(&heap, &runtime, &process.memory, &image, true, NULL));
     double built = now();
     FILE *file = fopen(argv[2], "rb");
     if (!file)
@@ -290,6 +325,7 @@ int main(int argc, char **argv)
     fclose(file);
     if (suspects)
         fclose(suspects);
+    compare_kept(heap);
     const struct heap_report *report = heap_get_report(heap);
     printf("nodes %u bytes %" PRIu64 " pools %" PRIu64 " torn %" PRIu64 " tracked %" PRIu64 " broken %" PRIu64
            " image %" PRIu64 " copy %.3f build %.3f allocator %s\n",

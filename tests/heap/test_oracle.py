@@ -52,7 +52,7 @@ def run_compare(pid, output):
     text = done.stdout.decode(errors="replace")
     assert done.returncode == 0, text + done.stderr.decode(errors="replace")
     counts = {}
-    for line in text.splitlines()[:2]:
+    for line in text.splitlines()[:3]:
         counts.update(re.findall(r"([a-z]+) ([0-9.a-z]+)", line))
     return {name: int(value) if value.isdigit() else value for name, value in counts.items()}, text
 
@@ -82,6 +82,7 @@ def check(counts, text, dead):
     assert counts["missing"] == 0, text
     assert counts["types"] == 0, text
     assert counts["refcounts"] == 0, text
+    assert counts["kept"] > 20000 and counts["differ"] == 0, text  # the walk's references, and those of each object by itself
     assert counts["torn"] == 0 and counts["broken"] == 0, text
     assert counts["lost"] <= counts["edges"] * 0.0005, text
     assert counts["sizes"] <= counts["objects"] * 0.001, text

@@ -60,7 +60,7 @@ int main(int argc, char **argv)
         double prepared = now();
         die(heap_image_read(&image, &process.memory, NULL));
         double copied = now();
-        die(heap_create(&heap, &runtime, &process.memory, &image, NULL));
+        die(heap_create(&heap, &runtime, &process.memory, &image, false, NULL));
         double built = now();
         for (uint32_t n = 0; n < heap_count(heap); n++)
             heap_visit_edges(heap, n, count_edge, &edges);

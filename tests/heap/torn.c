@@ -86,7 +86,7 @@ static void see_root(void *context, const struct heap_root *root)
 static void read_round(struct runtime *runtime, struct process *process, struct heap_image *image, int round)
 {
     struct walk walk = {NULL, 0, 0};
-    struct error *error = heap_create(&walk.heap, runtime, &process->memory, image, NULL);
+    struct error *error = heap_create(&walk.heap, runtime, &process->memory, image, false, NULL);
 
     if (error) {
         printf("round %d: refused: %s\n", round, error_message(error));

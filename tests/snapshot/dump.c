@@ -67,7 +67,7 @@ int main(int argc, char **argv)
 
     if (!file)
         return 2;
-    struct error *error = snapshot_read(file, &events);
+    struct error *error = snapshot_read(file, &events, NULL);
     fclose(file);
     if (!error)
         return 0;

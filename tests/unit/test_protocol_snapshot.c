@@ -94,7 +94,7 @@ static struct error *read_back(const struct made *made, struct heard *heard)
 
     assert_non_null(file);
     *heard = (struct heard){.used = 0};
-    struct error *error = snapshot_read(file, &events);
+    struct error *error = snapshot_read(file, &events, NULL);
     fclose(file);
     return error;
 }
@@ -179,7 +179,7 @@ static void test_skips_what_is_not_asked_for(void **state)
     FILE *file = fmemopen(made.bytes, made.size, "r");
 
     (void)state;
-    assert_null(snapshot_read(file, &events));
+    assert_null(snapshot_read(file, &events, NULL));
     assert_null(strstr(heard.text, "edge"));
     assert_non_null(strstr(heard.text, "3 nodes"));
     fclose(file);
@@ -423,7 +423,7 @@ static void test_many_names(void **state)
     snapshot_writer_deinit(&writer);
     fclose(file);
     file = fmemopen(made.bytes, made.size, "r");
-    assert_null(snapshot_read(file, &events));
+    assert_null(snapshot_read(file, &events, NULL));
     assert_int_equal(named_edges, SNAPSHOT_NAMES_MAX + 10u);
     fclose(file);
     free(made.bytes);

@@ -28,7 +28,7 @@ static struct heap_node make_node(const void *context, uint32_t number)
 
 static void begin_graph(struct graph *graph, uint32_t count)
 {
-    const struct graph_nodes nodes = {NULL, count, make_node};
+    const struct graph_nodes nodes = {NULL, count, make_node, NULL};
 
     assert_null(graph_init(graph, &nodes));
 }

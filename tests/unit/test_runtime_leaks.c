@@ -87,7 +87,7 @@ static void make_nodes(void)
 
 static void make_graph(struct graph *graph)
 {
-    const struct graph_nodes all = {NULL, node_count, get_node};
+    const struct graph_nodes all = {NULL, node_count, get_node, NULL};
 
     assert_null(graph_init(graph, &all));
     for (uint32_t e = 0; e < edge_count; e++)
@@ -290,7 +290,7 @@ static struct heap_node make_long(const void *context, uint32_t number)
 /* A ring of so many that no recursion would do. */
 static void test_long_ring(void **state)
 {
-    const struct graph_nodes all = {NULL, LONG_COUNT, make_long};
+    const struct graph_nodes all = {NULL, LONG_COUNT, make_long, NULL};
     const struct cycles_rule rule = {.untold = NULL};
     struct cycles cycles;
     struct graph graph;
