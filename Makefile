@@ -147,7 +147,7 @@ SOAK_REPORT ?= docs/soak.md
 
 ## soak: thousands of requests, kills and signals on every Python found, hours; see tests/soak/soak.py for SOAK_*
 .PHONY: soak
-soak: build/deps-check.stamp $(BUILD)/safepoint sid
+soak: build/deps-check.stamp $(BUILD)/safepoint $(BUILD)/stack-reads sid
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/soak/soak.py $(BUILD)/soak $(SOAK_REPORT)
 
 ## unit: the unit tests alone
@@ -215,13 +215,14 @@ lint-scripts:
 format: build/deps-lint.stamp
 	clang-format -i $(SOURCES) $(wildcard attach/*.h attach/arch/*.h runtime/*.h runtime/heap/*.h inject/*.h protocol/*.h cli/*.h tests/unit/*.[ch] tests/heap/*.c)
 
-## bench: latency, pause and memory, beside sys.remote_exec and others, on one busy target; heaps of up to 10 million objects; stacks beside py-spy and pystack
+## bench: latency, pause and memory, beside sys.remote_exec and others, on one busy target; heaps of up to 10 million objects; stacks beside py-spy and pystack; tasks beside asyncio ps
 .PHONY: bench
 bench: build/deps-bench.stamp $(BUILD)/safepoint sid
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/bench.py
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/heap.py
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/leaks.py
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/stack.py
+	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/waits.py
 	SAFEPOINT=$(abspath $(BUILD)/safepoint) /usr/bin/python3 tests/bench/export.py
 
 ## bench-freeze: a target's pause for a freeze of its memory, and what writing to it costs afterwards, by its size

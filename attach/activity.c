@@ -13,6 +13,7 @@
  */
 #include "attach/activity.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stddef.h>
@@ -29,8 +30,8 @@
 #define STAT_PROCESSOR  39
 #define CLOCK_UNKNOWN   INT64_MIN
 
-/* A file of a thread as a string; "" where it can't be read. */
-static void read_text(pid_t pid, pid_t tid, const char *name, char *text)
+/* A file of a thread as a string; "" where it can't be read. False: as the thread is gone. */
+static bool read_text(pid_t pid, pid_t tid, const char *name, char *text)
 {
     char path[96];
 
@@ -39,6 +40,7 @@ static void read_text(pid_t pid, pid_t tid, const char *name, char *text)
     scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t got = fd < 0 ? -1 : read(fd, text, TEXT_MAX - 1);
     text[got > 0 ? got : 0] = '\0';
+    return got >= 0 || (errno != ENOENT && errno != ESRCH);
 }
 
 static bool read_turns(pid_t pid, pid_t tid, uint64_t *turns)
@@ -54,14 +56,15 @@ static bool read_turns(pid_t pid, pid_t tid, uint64_t *turns)
     return true;
 }
 
-/* False while it runs. */
-static bool read_syscall(struct activity *activity)
+/* False while it runs, and where it can't be told (then it isn't `seen_running`). */
+static bool read_syscall(struct activity *activity, bool *seen_running)
 {
     char text[TEXT_MAX], *end;
 
     activity->syscall = -1;
     read_text(activity->pid, activity->tid, "syscall", text);
     long number = strtol(text, &end, 10);
+    *seen_running = !strncmp(text, "running", 7);
     if (end == text)
         return false;
     for (size_t i = 0; i < 6; i++)
@@ -74,7 +77,8 @@ static void read_stat(struct activity *activity)
 {
     char text[TEXT_MAX];
 
-    read_text(activity->pid, activity->tid, "stat", text);
+    bool gone = !read_text(activity->pid, activity->tid, "stat", text);
+    activity->state = gone ? 'X' : '?';
     const char *open = strchr(text, '('), *close = strrchr(text, ')');
     if (!open || !close || close < open || close[1] != ' ')
         return;
@@ -89,16 +93,15 @@ static void read_stat(struct activity *activity)
 
 void activity_look(struct activity *activity, pid_t pid, pid_t tid)
 {
-    *activity = (struct activity){.pid = pid, .tid = tid, .state = 'X', .processor = -1};
-    bool known = read_turns(pid, tid, &activity->turns);
-    bool blocked = read_syscall(activity);
+    bool seen_running, known, blocked;
 
+    *activity = (struct activity){.pid = pid, .tid = tid, .processor = -1};
+    known = read_turns(pid, tid, &activity->turns);
+    blocked = read_syscall(activity, &seen_running);
     activity->turns_known = known && blocked;
     read_stat(activity);
-    if (blocked || activity->state == 'X')
-        return;
     /* It was seen running: what its name's file says a moment later doesn't matter. */
-    if (activity->state == 'S')
+    if (seen_running && activity->state == 'S')
         activity->state = 'R';
 }
 

@@ -15,7 +15,7 @@
 struct activity {
     pid_t pid, tid;        /* pid 0: of a core */
     char name[64];
-    char state;            /* as in status: R S D T t Z; X: it is gone */
+    char state;            /* as in status: R S D T t Z; X: it is gone; ?: can't be told */
     long syscall;          /* that it is blocked in; -1: none, or unknown */
     uint64_t arguments[6]; /* of the call */
     int processor;         /* that it last ran on; -1 unknown */

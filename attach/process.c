@@ -18,6 +18,7 @@
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <xxhash.h>
 
 #include "attach/access.h"
 #include "attach/core.h"
@@ -405,31 +406,51 @@ struct error *process_read_maps(const struct process *process, struct maps *maps
     return process->core ? core_read_maps(process->core, maps) : maps_read(maps, process->pid);
 }
 
-static struct address process_search_entry(const unsigned char *auxv, size_t size)
+static uint64_t process_search_auxv(const unsigned char *auxv, size_t size, uint64_t wanted)
 {
     uint64_t pair[2];
 
     for (size_t at = 0; auxv && at + sizeof(pair) <= size; at += sizeof(pair)) {
         memcpy(pair, auxv + at, sizeof(pair));
-        if (pair[0] == AT_ENTRY)
-            return address_of(pair[1]);
+        if (pair[0] == wanted)
+            return pair[1];
     }
-    return ADDRESS_NULL;
+    return 0;
 }
 
-struct address process_find_entry(const struct process *process)
+/* What the kernel told the program at its start (getauxval(3)); 0: nothing. */
+static uint64_t process_find_auxv(const struct process *process, uint64_t wanted)
 {
     scoped_free char *text = NULL;
     size_t size = 0;
 
     if (process->core) {
         const unsigned char *auxv = core_auxv(process->core, &size);
-        return process_search_entry(auxv, size);
+        return process_search_auxv(auxv, size, wanted);
     }
     struct error *error = process_read_file(process->pid, "auxv", &text, &size);
-    struct address entry = error ? ADDRESS_NULL : process_search_entry((const unsigned char *)text, size);
+    uint64_t value = error ? 0 : process_search_auxv((const unsigned char *)text, size, wanted);
     error_destroy(error);
-    return entry;
+    return value;
+}
+
+struct address process_find_entry(const struct process *process)
+{
+    return address_of(process_find_auxv(process, AT_ENTRY));
+}
+
+/* The C library makes secrets of these bytes: nothing but a hash of them is kept. */
+uint64_t process_read_identity(const struct process *process)
+{
+    unsigned char bytes[16];
+    uint64_t at = process_find_auxv(process, AT_RANDOM);
+    struct error *error = at ? memory_read(&process->memory, address_of(at), bytes, sizeof(bytes)) : NULL;
+
+    if (!at || error) {
+        error_destroy(error);
+        return 0;
+    }
+    return XXH3_64bits(bytes, sizeof(bytes)) | 1;
 }
 
 /* ------------------------------------------------------------- access */

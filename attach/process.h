@@ -88,6 +88,10 @@ struct error *process_read_maps(const struct process *process, struct maps *maps
 /* The address where its program begins (AT_ENTRY); ADDRESS_NULL: can't be told. */
 struct address process_find_entry(const struct process *process);
 
+/* A number that no other process has, on whatever machine, but for the children of a fork: a hash of the random bytes that the kernel
+ * gives to each program that begins (AT_RANDOM). 0: can't be told. */
+uint64_t process_read_identity(const struct process *process);
+
 /* Field 22 of /proc/PID/stat. */
 struct error *process_read_start_time(pid_t pid, uint64_t *ticks) __attribute__((warn_unused_result));
 

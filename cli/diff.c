@@ -8,22 +8,6 @@ struct diff {
     struct growth growth;
 };
 
-static struct error *diff_look_before(struct diff *diff, const struct cli_options *options)
-{
-    struct cli_options quiet = *options;
-    struct graph graph = {.edge_count = 0};
-    struct heap_view view;
-
-    quiet.json = false;
-    struct error *error = heap_view_open_graph(&view, &quiet, NULL);
-    if (error)
-        return error;
-    error = growth_look_take(&diff->before, &diff->types, &view, &graph, options);
-    graph_deinit(&graph);
-    heap_view_close(&view);
-    return error;
-}
-
 static void diff_json(const struct diff *diff, const struct heap_view *view, const struct cli_options *options, struct json *json)
 {
     heap_view_json_pause(view, json);
@@ -31,6 +15,21 @@ static void diff_json(const struct diff *diff, const struct heap_view *view, con
     growth_json(&diff->growth, &diff->types, &diff->before, &diff->after, 0, 2, options, json);
     heap_view_json(view, json);
     json_end_object(json);
+}
+
+/* A core has no start time, an older file no identity. */
+static void diff_note_processes(const struct diff *diff, const struct cli_options *options)
+{
+    const struct heap_origin *a = &diff->before.origin, *b = &diff->after.origin;
+    bool timed = a->start_time && b->start_time, known = a->identity && b->identity;
+    unsigned long before = (unsigned long)a->pid, after = (unsigned long)b->pid;
+
+    if (known ? a->identity != b->identity : a->pid != b->pid || (timed && a->start_time != b->start_time))
+        cli_note(options, "TWO PROCESSES, %lu and %lu: only counts and bytes by type mean something", before, after);
+    else if (known && a->pid != b->pid && (!timed || a->start_time != b->start_time))
+        cli_note(options, "PERHAPS TWO PROCESSES, %lu and %lu: one may be a fork of the other; else it has two numbers", before, after);
+    else if (!known && !timed)
+        cli_note(options, "PERHAPS TWO PROCESSES: both had the number %lu, more isn't known", before);
 }
 
 static struct error *diff_answer(struct diff *diff, struct heap_view *view, const struct graph *graph,
@@ -41,9 +40,7 @@ static struct error *diff_answer(struct diff *diff, struct heap_view *view, cons
 
     if (error)
         return error;
-    if (diff->before.origin.pid != diff->after.origin.pid || diff->before.origin.start_time != diff->after.origin.start_time)
-        cli_note(options, "TWO PROCESSES, %lu and %lu: only counts and bytes by type mean something",
-                 (unsigned long)diff->before.origin.pid, (unsigned long)diff->after.origin.pid);
+    diff_note_processes(diff, options);
     if (options->json)
         diff_json(diff, view, options, json);
     else
@@ -58,7 +55,7 @@ static struct error *diff_ask(struct diff *diff, const struct cli_options *optio
     struct cli_options second = *options;
     struct graph graph = {.edge_count = 0};
     struct heap_view view;
-    struct error *error = diff_look_before(diff, options);
+    struct error *error = growth_look_first(&diff->before, &diff->types, options);
 
     second.words++;
     if (error || (error = heap_view_open_graph(&view, &second, json)))

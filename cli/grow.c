@@ -80,17 +80,8 @@ static struct error *grow_check_same(const struct grow *grow, const struct heap_
 
 static struct error *grow_look_first(struct grow *grow, const struct cli_options *options)
 {
-    struct cli_options quiet = *options;
-    struct graph graph = {.edge_count = 0};
-    struct heap_view view;
+    struct error *error = growth_look_first(&grow->before, &grow->types, options);
 
-    quiet.json = false;
-    struct error *error = heap_view_open_graph(&view, &quiet, NULL);
-    if (error)
-        return error;
-    error = growth_look_take(&grow->before, &grow->types, &view, &graph, options);
-    graph_deinit(&graph);
-    heap_view_close(&view);
     return error ? error : grow_count(grow, &grow->before);
 }
 
@@ -98,11 +89,9 @@ static struct error *grow_look_first(struct grow *grow, const struct cli_options
 static struct error *grow_look_between(struct grow *grow, const struct cli_options *options)
 {
     struct growth_look look = {.bytes = 0};
-    struct cli_options quiet = *options;
     struct heap_view view;
+    struct error *error = heap_view_open(&view, options, NULL);
 
-    quiet.json = false;
-    struct error *error = heap_view_open(&view, &quiet, NULL);
     if (error)
         return error;
     if (!(error = grow_check_same(grow, &view.origin)) && !(error = growth_look_count(&look, &grow->types, &view)))

@@ -153,6 +153,20 @@ static struct error *growth_take_values(struct growth_look *look, struct heap_vi
     return NULL;
 }
 
+struct error *growth_look_first(struct growth_look *look, struct growth_types *types, const struct cli_options *options)
+{
+    struct graph graph = {.edge_count = 0};
+    struct heap_view view;
+    struct error *error = heap_view_open_graph(&view, options, NULL);
+
+    if (error)
+        return error;
+    error = growth_look_take(look, types, &view, &graph, options);
+    graph_deinit(&graph);
+    heap_view_close(&view);
+    return error;
+}
+
 struct error *growth_look_count(struct growth_look *look, struct growth_types *types, const struct heap_view *view)
 {
     *look = (struct growth_look){.origin = view->origin};

@@ -61,7 +61,10 @@ struct growth {
  * with growth_look_deinit() in any case. The graph of a view that is looked at is opened into `graph`, to be ended by the caller. */
 struct error *growth_look_take(struct growth_look *look, struct growth_types *types, struct heap_view *view,
                                struct graph *graph, const struct cli_options *options) __attribute__((warn_unused_result));
-/* The same without references: counts, sizes and types alone. */
+/* The same of the target that options->words[0] is, which is opened and closed for it; nothing is printed. */
+struct error *growth_look_first(struct growth_look *look, struct growth_types *types, const struct cli_options *options)
+    __attribute__((warn_unused_result));
+/* The same of a view without references: counts, sizes and types alone. */
 struct error *growth_look_count(struct growth_look *look, struct growth_types *types, const struct heap_view *view)
     __attribute__((warn_unused_result));
 void growth_look_deinit(struct growth_look *look);

@@ -46,7 +46,7 @@ static const struct file_fact {
     FACT(at_safe_point, FACT_FLAG),   FACT(why, FACT_TEXT),             FACT(refused, FACT_TEXT),
     FACT(pause_us, FACT_DECIMAL),     FACT(read_bytes, FACT_NUMBER),    FACT(missing_bytes, FACT_NUMBER),
     FACT(torn_pools, FACT_NUMBER),    FACT(broken_lists, FACT_NUMBER),  FACT(cut, FACT_FLAG),
-    FACT(values, FACT_FLAG),          FACT(allocator, FACT_TEXT),
+    FACT(values, FACT_FLAG),          FACT(allocator, FACT_TEXT),       FACT(identity, FACT_NUMBER),
 };
 #define FILE_FACTS (sizeof(file_facts) / sizeof(file_facts[0]))
 

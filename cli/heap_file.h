@@ -9,7 +9,8 @@
 
 /* Whose heap it is and how it was had: of a process as it was read, of a file as it says. */
 struct heap_origin {
-    uint64_t pid, start_time;
+    uint64_t pid, start_time; /* of a core no start time: 0 */
+    uint64_t identity;        /* process_read_identity(); 0 unknown, as of files that older versions wrote */
     char python[64], host[256], time[32], container[128];
     bool free_threaded, debug;
     char method[16]; /* child, copy, live */

@@ -204,6 +204,7 @@ static void view_describe_python(struct heap_view *view)
 
     origin->pid = (uint64_t)view->session.process.pid;
     origin->start_time = view->session.process.start_time;
+    origin->identity = process_read_identity(&view->session.process);
     origin->free_threaded = runtime->free_threaded;
     origin->debug = runtime->debug_build;
     view_copy(origin->python, sizeof(origin->python), runtime->version);
@@ -298,7 +299,7 @@ static struct error *view_open_file(struct heap_view *view, const struct cli_opt
     if (error)
         return error;
     view->origin = view->file.origin;
-    if (options->json)
+    if (options->json && json)
         view_json_target(&view->origin, path, json);
     return NULL;
 }
@@ -311,7 +312,7 @@ static struct error *view_open_process(struct heap_view *view, const struct cli_
     if (error || (error = session_open(&view->session, pid)))
         return error;
     view->live = true;
-    if (options->json)
+    if (options->json && json)
         session_json_target(json, &view->session);
     view_describe_process(view);
     if (!(error = view_open_heap(view, options)))
@@ -328,7 +329,7 @@ static struct error *view_open_core(struct heap_view *view, const struct cli_opt
     if (error)
         return error;
     view->live = true;
-    if (options->json)
+    if (options->json && json)
         session_json_target(json, &view->session);
     view_describe_core(view);
     if (!(error = view_open_core_heap(view, options))) {

@@ -39,9 +39,8 @@ struct heap_view {
 bool heap_view_is_file(const struct cli_options *options);
 
 /* Opens the target of a command's first word. A process's memory is frozen as the options ask for, and the objects in it are
- * found; it runs as ever then. A core is its own
- * freeze. Of a snapshot nodes and types are read. With --json the target is printed too, also before most
- * errors. ERROR_INTERRUPTED by a signal to us; session_freeze()'s; heap_file_read()'s. The view must not be moved. */
+ * found; it runs as ever then. A core is its own freeze. Of a snapshot nodes and types are read. With --json, and a `json`, the
+ * target is printed too, also before most errors. ERROR_INTERRUPTED by a signal to us; session_freeze()'s; heap_file_read()'s. The view must not be moved. */
 struct error *heap_view_open(struct heap_view *view, const struct cli_options *options, struct json *json)
     __attribute__((warn_unused_result));
 void heap_view_close(struct heap_view *view);

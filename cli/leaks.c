@@ -53,11 +53,9 @@ static struct error *leaks_look(struct heap_view *view, const struct cli_options
 static struct error *leaks_look_before(struct leaks_answer *answer, const struct cli_options *options,
                                        struct heap_origin *origin)
 {
-    struct cli_options quiet = *options;
     struct heap_view view;
+    struct error *error = heap_view_open_graph(&view, options, NULL);
 
-    quiet.json = false;
-    struct error *error = heap_view_open_graph(&view, &quiet, NULL);
     if (error)
         return error;
     *origin = view.origin;

@@ -5,6 +5,7 @@
 
 #include "attach/scope.h"
 #include "cli/threads.h"
+#include "runtime/values.h"
 
 /* A frame that repeats this often in a row is folded, on paper. */
 #define STACK_REPEATS 3
@@ -52,7 +53,7 @@ static struct error *stack_find_thread(const struct session *session, struct cli
 
 /* ------------------------------------------------------------------ variables */
 
-static void stack_print_variable(void *context, const char *name, struct address value)
+static void stack_print_variable(void *context, const char *name, uint64_t value)
 {
     struct stack_view *view = context;
     scoped_free char *text = NULL;
@@ -62,16 +63,24 @@ static void stack_print_variable(void *context, const char *name, struct address
     if (!memory)
         return;
     fprintf(memory, "%s = ", name);
-    values_print(&view->rows.values, value, view->options->values, memory);
+    values_print(&view->rows.reader, value, view->options->values, memory);
     fclose(memory);
     scoped_free char *escaped = cli_escape_line(text);
     fprintf(cli_output, "          %s\n", escaped ? escaped : "?");
 }
 
+static void stack_visit_variables(struct stack_view *view, const struct stack_frame *frame, reader_variable_fn *fn,
+                                  void *context)
+{
+    const struct frame of = {.at = frame->at, .code = frame->code->address};
+
+    reader_visit_variables(&view->rows.reader, &of, fn, context);
+}
+
 static void stack_print_variables(struct stack_view *view, const struct stack_frame *frame)
 {
-    if (view->options->stack.locals && view->rows.values_known)
-        values_visit_variables(&view->rows.values, frame->at, frame->code->address, stack_print_variable, view);
+    if (view->options->stack.locals && view->rows.objects_known)
+        stack_visit_variables(view, frame, stack_print_variable, view);
 }
 
 struct stack_json {
@@ -79,20 +88,21 @@ struct stack_json {
     struct json *json;
 };
 
-static void stack_json_variable(void *context, const char *name, struct address value)
+static void stack_json_variable(void *context, const char *name, uint64_t value)
 {
     struct stack_json *to = context;
+    const struct object_type *type = reader_object_type(&to->view->rows.reader, value);
     scoped_free char *text = NULL;
     size_t size;
     FILE *memory = open_memstream(&text, &size);
 
     if (!memory)
         return;
-    values_print(&to->view->rows.values, value, to->view->options->values, memory);
+    values_print(&to->view->rows.reader, value, to->view->options->values, memory);
     fclose(memory);
     json_begin_object(to->json, NULL);
     json_string(to->json, "name", name);
-    json_string(to->json, "type", values_type_name(&to->view->rows.values, value));
+    json_string(to->json, "type", type ? type->name : NULL);
     json_string(to->json, "value", text);
     json_end_object(to->json);
 }
@@ -261,6 +271,75 @@ static void stack_print_row(struct stack_view *view, const struct thread_row *ro
         fprintf(cli_output, "    ... and more\n");
 }
 
+/* ----------------------------------------------------------- greenlets, as text */
+
+static const char *const greenlet_states[] = {"new", "suspended", "current", "ended"};
+
+static void stack_print_greenlet_head(const struct greenlet *greenlet)
+{
+    scoped_free char *type = cli_escape_line(greenlet->type);
+
+    fprintf(cli_output, "  greenlet %#llx (%s)", (unsigned long long)greenlet->address, type ? type : "?");
+    if (greenlet->main)
+        fprintf(cli_output, ", the thread's main one");
+    else if (greenlet->parent)
+        fprintf(cli_output, ", child of %#llx", (unsigned long long)greenlet->parent);
+    if (greenlet->stack.changing)
+        fprintf(cli_output, ": changing all the time\n");
+    else if (greenlet->state == GREENLET_CURRENT)
+        fprintf(cli_output, ": current, its stack is the thread's\n");
+    else
+        fprintf(cli_output, ": %s\n", greenlet->state == GREENLET_NEW ? "not started" : "suspended");
+}
+
+static void stack_print_greenlet(struct stack_view *view, const struct greenlet *greenlet)
+{
+    stack_print_greenlet_head(greenlet);
+    if (greenlet->stack.error)
+        fprintf(cli_output, "    could not be read: %s\n", error_message(greenlet->stack.error));
+    stack_print_frames(view, &greenlet->stack);
+    if (greenlet->stack.cut)
+        fprintf(cli_output, "    ... and more\n");
+}
+
+/* Those of one thread; the ones that have ended are only counted. */
+static void stack_print_greenlets(struct stack_view *view, size_t thread)
+{
+    const struct greenlets *greenlets = &view->rows.greenlets;
+    size_t ended = 0;
+
+    for (size_t i = 0; i < greenlets->count; i++) {
+        const struct greenlet *greenlet = &greenlets->items[i];
+
+        if (greenlet->thread != thread)
+            continue;
+        if (greenlet->state == GREENLET_ENDED && !greenlet->stack.changing)
+            ended++;
+        else
+            stack_print_greenlet(view, greenlet);
+    }
+    if (ended)
+        fprintf(cli_output, "  greenlets that have ended: %zu\n", ended);
+}
+
+/* Those of no thread that is known, and what is to be said of all. */
+static void stack_print_greenlets_left(struct stack_view *view)
+{
+    const struct greenlets *greenlets = &view->rows.greenlets;
+    bool any = greenlets->count && greenlets->items[greenlets->count - 1].thread == GREENLET_NO_THREAD;
+
+    if (!greenlets->loaded)
+        return;
+    if (any && !view->options->stack.one) {
+        fprintf(cli_output, "\ngreenlets of threads that have ended, or aren't known:\n");
+        stack_print_greenlets(view, GREENLET_NO_THREAD);
+    }
+    if (greenlets->error)
+        fprintf(cli_output, "\ngreenlets: not readable: %s\n", error_message(greenlets->error));
+    else if (greenlets->incomplete)
+        fprintf(cli_output, "\ngreenlets: some may be missing, as the process changed under the search\n");
+}
+
 static void stack_print_text(struct stack_view *view)
 {
     bool any = false;
@@ -272,7 +351,10 @@ static void stack_print_text(struct stack_view *view)
             putc('\n', cli_output);
         any = true;
         stack_print_row(view, &view->rows.items[i]);
+        if (view->rows.items[i].state)
+            stack_print_greenlets(view, (size_t)(view->rows.items[i].state - view->rows.states));
     }
+    stack_print_greenlets_left(view);
 }
 
 /* ----------------------------------------------------------------------- JSON */
@@ -289,9 +371,9 @@ static void stack_json_frame(struct json *json, struct stack_view *view, const s
         json_integer(json, "line", frame->line);
     else
         json_null(json, "line");
-    if (view->options->stack.locals && view->rows.values_known) {
+    if (view->options->stack.locals && view->rows.objects_known) {
         json_begin_array(json, "locals");
-        values_visit_variables(&view->rows.values, frame->at, frame->code->address, stack_json_variable, &to);
+        stack_visit_variables(view, frame, stack_json_variable, &to);
         json_end_array(json);
     }
     json_end_object(json);
@@ -332,6 +414,61 @@ static void stack_json_frames(struct json *json, struct stack_view *view, const 
     json_end_array(json);
 }
 
+static void stack_json_address(struct json *json, const char *key, uint64_t address)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%#llx", (unsigned long long)address);
+    json_string(json, key, address ? text : NULL);
+}
+
+static void stack_json_greenlet(struct json *json, struct stack_view *view, const struct greenlet *greenlet)
+{
+    json_begin_object(json, NULL);
+    stack_json_address(json, "address", greenlet->address);
+    json_string(json, "type", greenlet->type);
+    json_string(json, "state", greenlet->stack.changing ? NULL : greenlet_states[greenlet->state]);
+    json_boolean(json, "main", greenlet->main);
+    stack_json_address(json, "parent", greenlet->parent);
+    json_boolean(json, "changing", greenlet->stack.changing);
+    json_string(json, "error", greenlet->stack.error ? error_message(greenlet->stack.error) : NULL);
+    json_begin_array(json, "frames");
+    for (size_t i = 0; i < greenlet->stack.count; i++)
+        stack_json_frame(json, view, &greenlet->stack.frames[i]);
+    json_end_array(json);
+    json_end_object(json);
+}
+
+static void stack_json_greenlets(struct json *json, struct stack_view *view, size_t thread)
+{
+    const struct greenlets *greenlets = &view->rows.greenlets;
+
+    json_begin_array(json, "greenlets");
+    for (size_t i = 0; i < greenlets->count; i++) {
+        if (greenlets->items[i].thread == thread)
+            stack_json_greenlet(json, view, &greenlets->items[i]);
+    }
+    json_end_array(json);
+}
+
+/* What is to be said of all of them. */
+static void stack_json_greenlets_found(struct json *json, struct stack_view *view)
+{
+    const struct greenlets *greenlets = &view->rows.greenlets;
+
+    if (!greenlets->loaded) {
+        json_null(json, "greenlet_module");
+        return;
+    }
+    json_begin_object(json, "greenlet_module");
+    json_string(json, "version", greenlets->version[0] ? greenlets->version : NULL);
+    json_string(json, "error", greenlets->error ? error_message(greenlets->error) : NULL);
+    json_boolean(json, "incomplete", greenlets->incomplete);
+    json_integer(json, "search_us", (int64_t)(view->rows.search_ns / 1000));
+    stack_json_greenlets(json, view, GREENLET_NO_THREAD);
+    json_end_object(json);
+}
+
 static void stack_json_row(struct json *json, struct stack_view *view, const struct thread_row *row)
 {
     const struct stack *stack = row->stack;
@@ -343,6 +480,8 @@ static void stack_json_row(struct json *json, struct stack_view *view, const str
     json_string(json, "error", stack && stack->error ? error_message(stack->error) : NULL);
     json_string(json, "native_error", row->native && row->native->error ? error_message(row->native->error) : NULL);
     stack_json_frames(json, view, row);
+    if (view->rows.greenlets.loaded && row->state)
+        stack_json_greenlets(json, view, (size_t)(row->state - view->rows.states));
     json_end_object(json);
 }
 
@@ -360,6 +499,7 @@ static void stack_print_json(struct json *json, struct stack_view *view)
             stack_json_row(json, view, &view->rows.items[i]);
     }
     json_end_array(json);
+    stack_json_greenlets_found(json, view);
     json_end_object(json);
 }
 
@@ -376,6 +516,7 @@ static struct error *stack_show(struct session *session, struct cli_options *opt
         .hold = options->stack.hold,
         .native = options->stack.native,
         .outsiders = options->verbose,
+        .greenlets = true,
         .only = options->stack.one ? options->choice.tid : 0,
         .only_main = options->stack.one && options->choice.kind == INJECT_THREAD_MAIN,
     };

@@ -81,7 +81,19 @@ static struct error *read_python(struct thread_rows *rows, const struct session 
 {
     struct error *error = read_states(rows, session);
 
-    return error ? error : read_stacks(rows, held);
+    if (!error)
+        error = read_stacks(rows, held);
+    return error ? error : greenlets_read(&rows->greenlets, &session->maps, rows->states, rows->state_count, held);
+}
+
+/* Before anything is stopped, as it takes its time. */
+static struct error *find_greenlets(struct thread_rows *rows, const struct session *session)
+{
+    uint64_t began = tracee_clock();
+    struct error *error = greenlets_find(&rows->greenlets, &session->maps);
+
+    rows->search_ns = tracee_clock() - began;
+    return error;
 }
 
 /* ---------------------------------------------------------------- C's stacks */
@@ -216,9 +228,9 @@ static struct error *read_with_natives(struct thread_rows *rows, const struct se
 static struct error *read_all(struct thread_rows *rows, const struct session *session,
                               const struct thread_request *request)
 {
-    struct error *error = read_activities(rows, session);
+    struct error *error = request->greenlets ? find_greenlets(rows, session) : NULL;
 
-    if (error)
+    if (error || (error = read_activities(rows, session)))
         return error;
     activity_read_blocked(rows->activities, rows->activity_count, rows->blocked);
     uint64_t began = tracee_clock();
@@ -240,39 +252,46 @@ struct naming {
     int64_t interpreter;
 };
 
-static bool take_name(void *context, struct address key, struct address value)
+static void take_name(const struct naming *naming, uint64_t key, uint64_t thread)
 {
-    const struct naming *naming = context;
-    struct values *values = &naming->rows->values;
-    struct address name;
+    struct object_reader *reader = &naming->rows->reader;
     char text[256];
     int64_t ident;
 
-    if (!values_read_int(values, key, &ident) || !values_find_attribute(values, value, "_name", &name) ||
-        !values_read_text(values, name, text, sizeof(text)))
-        return true;
+    if (!reader_int(reader, key, &ident) ||
+        !reader_text(reader, reader_attribute(reader, thread, "_name"), text, sizeof(text)))
+        return;
     for (size_t i = 0; i < naming->rows->count; i++) {
         struct thread_row *row = &naming->rows->items[i];
         if (row->state && row->state->pthread == (uint64_t)ident && row->state->interpreter_id == naming->interpreter &&
             !row->name)
             row->name = strdup(text);
     }
-    return true;
+}
+
+static void read_names_of(const struct naming *naming, struct address interpreter)
+{
+    struct object_reader *reader = &naming->rows->reader;
+    uint64_t module = reader_module_dict(reader, interpreter.value, "threading"), key, value;
+    struct dict_entries entries;
+
+    if (!reader_find_entries(reader, reader_dict_get(reader, module, "_active"), &entries))
+        return;
+    for (uint64_t i = 0; i < entries.count && i < NAMES_MAX; i++) {
+        if (reader_entry(reader, &entries, i, &key, &value))
+            take_name(naming, key, value);
+    }
 }
 
 static void read_names(struct thread_rows *rows)
 {
-    for (size_t i = 0; rows->values_known && i < rows->state_count; i++) {
+    for (size_t i = 0; rows->objects_known && i < rows->state_count; i++) {
         const struct thread_state *state = &rows->states[i];
         struct naming naming = {rows, state->interpreter_id};
-        struct address module, active;
 
         /* States are listed interpreter by interpreter. */
-        if (i && rows->states[i - 1].interpreter.value == state->interpreter.value)
-            continue;
-        if (values_find_module(&rows->values, state->interpreter, "threading", &module) &&
-            values_find_item(&rows->values, module, "_active", &active))
-            values_visit_dict(&rows->values, active, NAMES_MAX, take_name, &naming);
+        if (!i || rows->states[i - 1].interpreter.value != state->interpreter.value)
+            read_names_of(&naming, state->interpreter);
     }
 }
 
@@ -340,8 +359,9 @@ struct error *thread_rows_read(struct thread_rows *rows, const struct session *s
 {
     *rows = (struct thread_rows){0};
     stacks_init(&rows->stacks, &session->runtime);
-    struct error *unknown = values_init(&rows->values, &rows->stacks.view.runtime);
-    rows->values_known = !unknown;
+    greenlets_init(&rows->greenlets, &session->runtime);
+    struct error *unknown = reader_init(&rows->reader, &rows->stacks.view.runtime);
+    rows->objects_known = !unknown;
     error_destroy(unknown);
     struct error *error = read_all(rows, session, request);
     if (!error)
@@ -365,7 +385,8 @@ void thread_rows_deinit(struct thread_rows *rows)
     free(rows->states);
     free(rows->activities);
     free(rows->blocked);
-    values_deinit(&rows->values);
+    reader_deinit(&rows->reader);
+    greenlets_deinit(&rows->greenlets);
     stacks_deinit(&rows->stacks);
     *rows = (struct thread_rows){0};
 }
@@ -384,6 +405,8 @@ const char *thread_row_state(const struct thread_row *row)
     case 'Z':
     case 'X':
         return "ended";
+    case '?':
+        return "unknown";
     default:
         return "blocked";
     }

@@ -6,8 +6,9 @@
 #include "attach/thread_group.h"
 #include "attach/unwind.h"
 #include "cli/session.h"
+#include "runtime/greenlets.h"
 #include "runtime/stack.h"
-#include "runtime/values.h"
+#include "runtime/reader.h"
 
 /* What a thread waits for. */
 enum thread_wait {
@@ -32,6 +33,7 @@ struct thread_request {
     bool hold;        /* with every thread stopped as long as it takes */
     bool native;      /* the C stacks too, each thread stopped for an instant */
     bool outsiders;   /* C stacks also of threads that are none of Python's */
+    bool greenlets;   /* those that don't run, too */
     bool only_main;   /* C stacks of the main thread alone */
     pid_t only;       /* C stack of this thread alone; 0: all */
 };
@@ -57,9 +59,11 @@ struct thread_rows {
     struct thread_state *states;
     size_t state_count;
     struct stacks stacks;
-    struct values values;
-    bool values_known; /* this version's objects can be read */
+    struct greenlets greenlets; /* empty: not asked for, or there are none; their threads are numbers of `states` */
+    struct object_reader reader; /* through the stacks' view */
+    bool objects_known;          /* this version's can be read */
     uint64_t reading_ns; /* how long reading the stacks took */
+    uint64_t search_ns;  /* how long the search for greenlets took */
     uint64_t pause_ns;   /* how long the process, or one of its threads, was stopped for it */
 };
 
@@ -78,7 +82,7 @@ const char *thread_row_describe(const struct thread_row *row, char *text, size_t
 /* For how long it has waited: "120 ms", "3.2 s"; "" where it isn't known, or it runs. Returns it. */
 const char *thread_row_since(const struct thread_row *row, char *text, size_t room);
 
-/* The word of JSON: running, blocked, stopped, traced, ended. */
+/* The word of JSON: running, blocked, stopped, traced, ended, unknown. */
 const char *thread_row_state(const struct thread_row *row);
 /* And what it waits for: gil, lock, work, call; NULL. */
 const char *thread_row_wait(const struct thread_row *row);

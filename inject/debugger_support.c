@@ -164,6 +164,10 @@ struct error *debugger_find_armed(struct inject_request *request, bool *armed)
         request->thread = threads[i];
         error = debugger_is_armed(request, armed);
     }
+    for (size_t i = 0; !error && i < count && !*armed; i++) {
+        if (threads[i].main)
+            request->thread = threads[i];
+    }
     return error;
 }
 

@@ -133,11 +133,11 @@ struct error *stage_no_symbol(const struct inject_target *target, const char *na
 struct address stage_stub_entry(const struct inject_request *request, const unsigned char *entry);
 
 /* debugger_support.c: finds the thread state, if any, that is armed with the request's script_path; fills in
- * request->thread and method. */
+ * request->thread (the main one where none is) and method. */
 struct error *debugger_find_armed(struct inject_request *request, bool *armed) __attribute__((warn_unused_result));
 
-/* leftovers.c: waits until no thread is in a chain that a killed one of us has laid, which does a few system calls more
- * when it gets the processor. False: one still is, after half a second. */
+/* leftovers.c: waits until no thread is in a chain of ours (of one of us that was killed, too), which does a few system
+ * calls more when it gets the processor. False: one still is, after half a second. */
 bool leftovers_await_chain(pid_t pid);
 
 /* post.c: the request's staging is removed by whichever thread can be borrowed, and its end waited for. */

@@ -299,11 +299,20 @@ static bool post_remove_once(const struct inject_request *request)
     return removed;
 }
 
+static struct error *post_removed(struct inject_request *request, bool removing)
+{
+    /* An agent may have closed it all: steps of ours that were still to come would close what has its numbers then. */
+    if (removing && !leftovers_await_chain(request->target->process->pid))
+        return error_create(ERROR_BUSY, NULL, "a thread of process %d hasn't ended our calls", request->target->process->pid);
+    request->mapping = ADDRESS_NULL;
+    return NULL;
+}
+
 /* Removes what is left, and waits until it is gone. */
 struct error *inject_remove(struct inject_request *request)
 {
     uint64_t until = tracee_clock() + POST_STOP_TIMEOUT_MS * 1000000ULL;
-    bool removed = false;
+    bool removing = false;
     struct error *error;
 
     while (stage_is_left(request)) {
@@ -312,12 +321,11 @@ struct error *inject_remove(struct inject_request *request)
         if (tracee_clock() > until)
             return error_create(ERROR_BUSY, NULL, "a page and descriptors of ours stay in process %d: none of its "
                                 "threads can be borrowed just now", request->target->process->pid);
-        if (!removed)
-            removed = post_remove_once(request);
-        post_nap(removed ? 20 : 2000);
+        if (!removing)
+            removing = post_remove_once(request);
+        post_nap(removing ? 20 : 2000);
     }
-    request->mapping = ADDRESS_NULL;
-    return NULL;
+    return post_removed(request, removing);
 }
 
 /* ----------------------------------------------------------------- public */

@@ -474,7 +474,7 @@ static bool try_map(struct search *search, const struct map *map, enum rank rank
     } else {
         runtime->address = range.start;
         runtime->size = range.size;
-        runtime->is_static = search->program && is_same_file(search->program, map);
+        runtime->is_static = search->program ? is_same_file(search->program, map) : !strstr(map_basename(map), "libpython");
         error = identify(runtime, search->maps, map);
         found = !error;
         if (found && is_live(runtime))

@@ -32,6 +32,9 @@
 #define RING_COLLECTIONS 16u
 #define RING_CANDIDATES  24u /* from collections on */
 #define RING_SECONDS     32u
+/* As much of a head and its object as is read at once; where the object's type is in it. */
+#define VISITED_SIZE 32u
+#define VISITED_TYPE 24u
 
 /* Offsets from the state's start; as tools/gc_offsets.c prints them. */
 struct gc_layout {
@@ -295,6 +298,25 @@ static struct error *read_collector(struct gc_reader *reader, const struct inter
     return error;
 }
 
+/* A free-threaded build has no such lists. */
+static struct error *check_lists_known(const struct runtime *runtime)
+{
+    if (runtime->free_threaded)
+        return error_create(ERROR_UNSUPPORTED, "safepoint stats PID asks the collector itself",
+                            "the collector of a free-threaded CPython 3.%u is not known", runtime->layout.minor);
+    return NULL;
+}
+
+/* One that persists is none of a moment. */
+static struct error *say_unsupported(struct error *torn_error)
+{
+    if (!is_torn(torn_error))
+        return torn_error;
+    struct error *final = error_create(ERROR_UNSUPPORTED, error_hint(torn_error), "%s", error_message(torn_error));
+    error_destroy(torn_error);
+    return final;
+}
+
 struct error *gc_read(const struct runtime *runtime, struct gc_state **states, size_t *count)
 {
     scoped_free struct interpreter *interpreters = NULL;
@@ -304,10 +326,7 @@ struct error *gc_read(const struct runtime *runtime, struct gc_state **states, s
 
     *states = NULL;
     *count = 0;
-    if (runtime->free_threaded)
-        return error_create(ERROR_UNSUPPORTED, "safepoint stats PID asks the collector itself",
-                            "the collector of a free-threaded CPython 3.%u is not known", runtime->layout.minor);
-    if ((error = runtime_read_interpreters(runtime, &interpreters, &interpreter_count)))
+    if ((error = check_lists_known(runtime)) || (error = runtime_read_interpreters(runtime, &interpreters, &interpreter_count)))
         return error;
     scoped_free struct gc_state *found = calloc(interpreter_count, sizeof(*found));
     if (!found)
@@ -319,14 +338,104 @@ struct error *gc_read(const struct runtime *runtime, struct gc_state **states, s
             error = read_collector(&reader, &interpreters[i], &found[used++]);
     }
     view_deinit(&reader.view);
-    if (is_torn(error)) {
-        struct error *final = error_create(ERROR_UNSUPPORTED, error_hint(error), "%s", error_message(error));
-        error_destroy(error);
-        error = final;
-    }
-    if (error)
+    if ((error = say_unsupported(error)))
         return error;
     *states = scope_take_pointer(&found);
     *count = used;
     return NULL;
+}
+
+/* -------------------------------------------------------------------- what it tracks */
+
+/* One walk over all of them. */
+struct gc_walk {
+    struct gc_reader reader;
+    gc_visit_fn *visit;
+    void *context;
+    uint64_t left; /* objects that may still be visited */
+};
+
+/* Visits a list as far as it links both ways. */
+static struct error *visit_list(struct gc_walk *walk, struct address head)
+{
+    struct gc_reader *reader = &walk->reader;
+    uint64_t at, previous = head.value;
+    struct error *error = memory_read_u64(gc_memory(reader), head, &at);
+
+    for (; !error && (at & POINTER) != head.value && walk->left; walk->left--) {
+        uint64_t words[VISITED_SIZE / 8];
+
+        if (reader->view.pages.count > PAGES_KEPT)
+            pages_forget(&reader->view.pages);
+        at &= POINTER;
+        if ((error = memory_read(gc_memory(reader), address_of(at), words, sizeof(words))))
+            break;
+        if ((words[1] & POINTER) != previous)
+            return torn("a list of the collector");
+        walk->visit(walk->context, address_of(at + HEAD), address_of(words[VISITED_TYPE / 8]));
+        previous = at;
+        at = words[0];
+    }
+    return error;
+}
+
+/* False: it changed with every try. */
+static bool visit_list_until_whole(struct gc_walk *walk, struct address head)
+{
+    struct error *error = NULL;
+
+    for (unsigned i = 0; i < TRIES; i++) {
+        error_destroy(error);
+        pages_forget(&walk->reader.view.pages);
+        if (!(error = visit_list(walk, head)))
+            return true;
+    }
+    error_destroy(error);
+    return false;
+}
+
+/* In the middle of a collection some are on lists of its own. */
+static bool is_collecting(struct gc_reader *reader)
+{
+    int64_t collecting = 0;
+    struct error *error;
+
+    pages_forget(&reader->view.pages);
+    error = read_i32(reader, address_add(reader->state, reader->layout->collecting), &collecting);
+    error_destroy(error);
+    return collecting;
+}
+
+/* An object only ever gets older: one that is moved meanwhile is met in the next list. */
+static bool visit_lists(struct gc_walk *walk)
+{
+    bool whole = !is_collecting(&walk->reader);
+
+    for (unsigned i = 0; i < GC_GENERATIONS; i++)
+        whole &= visit_list_until_whole(
+            walk, address_add(walk->reader.state, walk->reader.layout->generations + i * GENERATION_SIZE));
+    whole &= visit_list_until_whole(walk, address_add(walk->reader.state, walk->reader.layout->permanent));
+    return whole && !is_collecting(&walk->reader) && walk->left;
+}
+
+struct error *gc_visit(const struct runtime *runtime, const struct interpreter *interpreter, uint64_t most,
+                       gc_visit_fn *visit, void *context, bool *whole)
+{
+    struct gc_walk walk = {.visit = visit, .context = context, .left = most};
+    struct error *error = check_lists_known(runtime);
+
+    *whole = false;
+    if (error)
+        return error;
+    view_init(&walk.reader.view, runtime);
+    for (unsigned i = 0; i < TRIES; i++) {
+        error_destroy(error);
+        pages_forget(&walk.reader.view.pages);
+        if (!is_torn(error = find_layout(&walk.reader, interpreter->address)))
+            break;
+    }
+    for (unsigned i = 0; !error && !*whole && walk.left && i < TRIES; i++)
+        *whole = visit_lists(&walk);
+    view_deinit(&walk.reader.view);
+    return say_unsupported(error);
 }

@@ -31,4 +31,15 @@ struct gc_state {
 struct error *gc_read(const struct runtime *runtime, struct gc_state **states, size_t *count)
     __attribute__((warn_unused_result));
 
+/* An object that the collector of an interpreter tracks, and its type; both as they stood there, unchecked. */
+typedef void gc_visit_fn(void *context, struct address object, struct address type);
+
+/*
+ * Visits all of them, the younger ones first; one may come more than once. At most so many; `whole`: there were no more, and no
+ * list changed so often under the walk that something of it was missed. Of 3.8's one collector all of every interpreter.
+ * ERROR_UNSUPPORTED as above.
+ */
+struct error *gc_visit(const struct runtime *runtime, const struct interpreter *interpreter, uint64_t most,
+                       gc_visit_fn *visit, void *context, bool *whole) __attribute__((warn_unused_result));
+
 #endif

@@ -88,20 +88,6 @@ struct lock_search {
     uint64_t parked; /* what for, where it is parked; 0 */
 };
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), size = strlen(end);
-
-    return length >= size && !strcmp(text + length - size, end);
-}
-
-static bool is_function(const char *qualified, const char *name)
-{
-    const char *dot = strrchr(qualified, '.');
-
-    return !strcmp(dot ? dot + 1 : qualified, name);
-}
-
 /* ---------------------------------------------------------------- its frames */
 
 static void read_frames(struct lock_search *search)
@@ -181,17 +167,17 @@ static const struct lock_place *find_place(struct object_reader *reader, const s
     *self = reader_local(reader, frame, "self");
     for (size_t i = 0; i < sizeof(lock_places) / sizeof(lock_places[0]); i++) {
         const struct lock_place *place = &lock_places[i];
-        if (ends_with(text->file, place->file) && is_function(text->function, place->function) &&
+        if (reader_frame_is(text, place->file, place->function) &&
             (!place->type || reader_is_derived(reader, *self, place->type)))
             return place;
     }
     return NULL;
 }
 
-static bool is_lock_file(const char *file)
+static bool is_in_library(const struct python_frame *text)
 {
     for (size_t i = 0; i < sizeof(lock_files) / sizeof(lock_files[0]); i++) {
-        if (ends_with(file, lock_files[i]))
+        if (reader_frame_is(text, lock_files[i], NULL))
             return true;
     }
     return false;
@@ -242,11 +228,11 @@ static void find_subject(struct lock_search *search)
             wait->kind = place->kind;
         if (place)
             set_subject(search, place->type ? self : 0);
-        if (!wait->has_frame || place || !is_lock_file(text.file)) {
+        if (!wait->has_frame || place || !is_in_library(&text)) {
             wait->frame = text;
             wait->has_frame = true;
         }
-        if (!is_lock_file(text.file))
+        if (!is_in_library(&text))
             break;
     }
 }

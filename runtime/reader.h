@@ -16,9 +16,27 @@
 #include "runtime/heap/layout.h"
 #include "runtime/view.h"
 
+/* A type that was met, checked to be one. */
+struct object_type {
+    uint64_t address;
+    char *name;     /* as people call it: "int", "app.models.Order" */
+    uint64_t flags; /* tp_flags */
+    int64_t basicsize, dictoffset;
+};
+
+/* tp_flags of the builtin types and all that is derived from them: object.h, the same in all versions. */
+#define OBJECT_LONG  (UINT64_C(1) << 24)
+#define OBJECT_LIST  (UINT64_C(1) << 25)
+#define OBJECT_TUPLE (UINT64_C(1) << 26)
+#define OBJECT_STR   (UINT64_C(1) << 28)
+#define OBJECT_DICT  (UINT64_C(1) << 29)
+#define OBJECT_TYPE  (UINT64_C(1) << 31)
+
 struct object_reader {
     struct view view;
     struct codes codes;
+    struct object_type **types; /* that were met; owned */
+    size_t type_count;
     struct heap_layout layout;
     uint64_t head;        /* bytes of an object before its own first field */
     uint64_t misses;      /* reads that failed */
@@ -40,6 +58,9 @@ uint64_t reader_u64(struct object_reader *reader, uint64_t at);
 uint32_t reader_u32(struct object_reader *reader, uint64_t at);
 uint8_t reader_u8(struct object_reader *reader, uint64_t at);
 
+/* So many bytes; false, and zeros, where they can't be read. */
+bool reader_bytes(struct object_reader *reader, uint64_t at, void *to, size_t size);
+
 /* The object's n-th field of 8 bytes behind its head: as C's small types have them. */
 uint64_t reader_field(struct object_reader *reader, uint64_t object, unsigned number);
 
@@ -53,14 +74,27 @@ bool reader_type_name(struct object_reader *reader, uint64_t object, char *text,
 bool reader_is(struct object_reader *reader, uint64_t object, const char *name);
 bool reader_is_derived(struct object_reader *reader, uint64_t object, const char *name);
 
+/* The object's type, and a type itself; NULL where it is none. Owned by the reader, until it forgets. */
+const struct object_type *reader_object_type(struct object_reader *reader, uint64_t object);
+const struct object_type *reader_as_type(struct object_reader *reader, uint64_t object);
+
+/* Is it of such a type (OBJECT_...), or of one derived from it? */
+bool reader_has_flag(struct object_reader *reader, uint64_t object, uint64_t flag);
+
 /* Its type in full: "asyncio.locks.Lock"; "?" where it can't be told. */
 void reader_full_type_name(struct object_reader *reader, uint64_t object, char *text, size_t size);
+
+/* Where a builtin type keeps a field, by its name in Python, and what it has there; OFF_NONE, 0: not in this version. */
+uint32_t reader_find_field(const struct object_reader *reader, const char *type, const char *field);
+uint64_t reader_named_field(struct object_reader *reader, uint64_t object, const char *type, const char *field);
 
 /* ------------------------------------------------------------------- values */
 
 /* A str as UTF-8, cut to the room; is it this one, in ASCII? */
 bool reader_text(struct object_reader *reader, uint64_t object, char *text, size_t size);
 bool reader_equals(struct object_reader *reader, uint64_t object, const char *text);
+/* How many digits of 30 bits an int has, and its sign; nothing is checked. */
+uint64_t reader_int_digits(struct object_reader *reader, uint64_t object, bool *negative);
 /* An int of at most 60 bits; a float, or an int as one. */
 bool reader_int(struct object_reader *reader, uint64_t object, int64_t *value);
 bool reader_float(struct object_reader *reader, uint64_t object, double *value);
@@ -75,6 +109,18 @@ bool reader_items(struct object_reader *reader, uint64_t object, uint64_t **item
 
 /* One item of a tuple or list. */
 uint64_t reader_item(struct object_reader *reader, uint64_t object, uint64_t index);
+
+/* The entries of a dict: keys and values by number. */
+struct dict_entries {
+    uint64_t keys, key_stride;
+    uint64_t values, value_stride;
+    uint64_t count;
+};
+
+/* Of a dict, or one derived from it, READER_ITEMS_MAX at most; false of anything else. Then each by its number: false where there is none. */
+bool reader_find_entries(struct object_reader *reader, uint64_t dict, struct dict_entries *entries);
+bool reader_entry(struct object_reader *reader, const struct dict_entries *entries, uint64_t index, uint64_t *key,
+                  uint64_t *value);
 
 /* What a dict has under a str, or 0. */
 uint64_t reader_dict_get(struct object_reader *reader, uint64_t dict, const char *name);
@@ -101,6 +147,11 @@ bool reader_next_frame(struct object_reader *reader, struct frame *frame);
 /* What a name stands for in a frame, cells looked into; 0 where it stands for nothing. */
 uint64_t reader_local(struct object_reader *reader, const struct frame *frame, const char *name);
 
+/* Each bound variable of a frame: arguments, locals, cells and what they hold, free variables; of a class's body its
+ * names. A comprehension's, where it is inlined (3.12+), while it runs. Of the frame, `at` and `code` are looked at. */
+typedef void reader_variable_fn(void *context, const char *name, uint64_t value);
+void reader_visit_variables(struct object_reader *reader, const struct frame *frame, reader_variable_fn *fn, void *context);
+
 /* Where the words of a frame begin (variables, then its value stack), and how many variables there are. */
 uint64_t reader_frame_words(struct object_reader *reader, const struct frame *frame, uint64_t *variables);
 
@@ -109,6 +160,9 @@ uint64_t reader_untag(const struct object_reader *reader, uint64_t word);
 
 /* Function, file and line of a frame; false where there is no code any more. */
 bool reader_describe_frame(struct object_reader *reader, const struct frame *frame, struct python_frame *text);
+
+/* Does its file end so, and is the last part of its function's qualified name this? A NULL function: any. */
+bool reader_frame_is(const struct python_frame *frame, const char *file, const char *function);
 
 /* A generator, coroutine or asynchronous generator: its frame (false: it has none, or not any more). */
 bool reader_generator_frame(struct object_reader *reader, uint64_t generator, struct frame *frame);

@@ -201,7 +201,7 @@ static struct error *look_until_sure(struct looks *looks, const struct runtime *
 
 /* ------------------------------------------------------------------- a stack */
 
-static struct error *stack_take(struct stacks *stacks, struct stack *stack, const struct frame *frames, size_t count)
+struct error *stacks_take(struct stacks *stacks, struct stack *stack, const struct frame *frames, size_t count)
 {
     const struct runtime *runtime = &stacks->view.runtime;
 
@@ -224,7 +224,7 @@ static struct error *stack_take(struct stacks *stacks, struct stack *stack, cons
     return NULL;
 }
 
-static void stack_clear(struct stack *stack)
+void stack_clear(struct stack *stack)
 {
     free(stack->frames);
     error_destroy(stack->error);
@@ -243,7 +243,7 @@ static struct error *stack_read_running(struct stacks *stacks, struct stack *sta
         /* What few looks shared may be chance. */
         size_t common = looks.looked < LOOKS_AGREE ? 0 : looks.common;
         size_t count = changing ? common : looks.last.count;
-        error = stack_take(stacks, stack, count ? looks.last.frames + (looks.last.count - count) : NULL, count);
+        error = stacks_take(stacks, stack, count ? looks.last.frames + (looks.last.count - count) : NULL, count);
     }
     free(looks.last.frames);
     free(looks.now.frames);
@@ -256,7 +256,7 @@ static struct error *stack_read_once(struct stacks *stacks, struct stack *stack,
     struct error *error = chain_read(&chain, &stacks->view.runtime, thread);
 
     if (!error)
-        error = stack_take(stacks, stack, chain.frames, chain.count);
+        error = stacks_take(stacks, stack, chain.frames, chain.count);
     stack->cut = chain.cut;
     free(chain.frames);
     return error;

@@ -55,4 +55,9 @@ struct error *stacks_read(struct stacks *stacks, const struct thread_state *thre
 struct error *stacks_prepare(struct stacks *stacks, size_t count) __attribute__((warn_unused_result));
 void stacks_read_held(struct stacks *stacks, size_t index, const struct thread_state *thread);
 
+/* A stack of frames that somebody else has read, innermost first: into `stack`, which stack_clear() empties again. */
+struct error *stacks_take(struct stacks *stacks, struct stack *stack, const struct frame *frames, size_t count)
+    __attribute__((warn_unused_result));
+void stack_clear(struct stack *stack);
+
 #endif

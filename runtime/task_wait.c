@@ -65,24 +65,10 @@ static const struct {
     {"Semaphore", "semaphore"}, {"Barrier", "barrier"},
 };
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), size = strlen(end);
-
-    return length >= size && !strcmp(text + length - size, end);
-}
-
-static bool is_function(const char *qualified, const char *name)
-{
-    const char *dot = strrchr(qualified, '.');
-
-    return !strcmp(dot ? dot + 1 : qualified, name);
-}
-
 static const struct wait_place *find_place(const struct python_frame *text)
 {
     for (size_t i = 0; i < sizeof(wait_places) / sizeof(wait_places[0]); i++) {
-        if (ends_with(text->file, wait_places[i].file) && is_function(text->function, wait_places[i].function))
+        if (reader_frame_is(text, wait_places[i].file, wait_places[i].function))
             return &wait_places[i];
     }
     return NULL;

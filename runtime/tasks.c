@@ -438,12 +438,22 @@ static void check_tasks(struct tasks_read *read)
     error_destroy(error);
 }
 
-/* Again, until nothing ran meanwhile, or as often as is sensible. */
+/* Was something not there to be read? Pointers that lead nowhere are as often met the second time. */
+static bool is_missing_something(const struct tasks_read *read, uint64_t *missed)
+{
+    bool more = read->reader.misses && read->reader.misses != *missed;
+
+    *missed = read->reader.misses;
+    return more;
+}
+
+/* Again, until nothing ran meanwhile and all could be read, or as often as is sensible. */
 static struct error *read_until_steady(struct tasks_read *read)
 {
     struct activity activities[ACTIVITIES_MAX];
     size_t looked = read->thread_count < ACTIVITIES_MAX ? read->thread_count : ACTIVITIES_MAX;
     struct error *error = NULL;
+    uint64_t missed = 0;
 
     for (unsigned i = 0; i < TRIES; i++) {
         error_destroy(error);
@@ -455,7 +465,7 @@ static struct error *read_until_steady(struct tasks_read *read)
         error = read_once(read);
         read->tasks->changing = !read->held && !stayed(activities, looked, read->thread_count);
         read->tasks->incomplete = read->torn || !read->reader.left;
-        if (!read->tasks->changing && !error)
+        if (!is_missing_something(read, &missed) && !read->tasks->changing && !error)
             break;
     }
     if (!error && read->tasks->changing)

@@ -352,6 +352,20 @@ static pid_t thread_ids_find_pointer(const struct thread_ids *ids, uint64_t pthr
     return found ? found->tid : 0;
 }
 
+/* glibc's note of a thread's id; 0 where it can't be read, twice: without it a thread isn't known as Python's. */
+static uint32_t read_noted_id(const struct runtime *runtime, uint64_t pthread)
+{
+    uint32_t noted = 0;
+    struct error *error = memory_read_u32(runtime_memory(runtime), address_of(pthread + PTHREAD_TID_OFFSET), &noted);
+
+    if (!error)
+        return noted;
+    error_destroy(error);
+    error = memory_read_u32(runtime_memory(runtime), address_of(pthread + PTHREAD_TID_OFFSET), &noted);
+    error_destroy(error);
+    return error ? 0 : noted;
+}
+
 /* A core's registers say it. What the thread state says first otherwise (3.11+; after a fork it can be the parent's,
  * then no thread of ours has it), then glibc's own note, then the one thing that
  * is sure: Python's main thread is nearly always the process's first. */
@@ -360,7 +374,6 @@ static pid_t find_tid(const struct runtime *runtime, const struct thread_ids *id
 {
     uint32_t offset = runtime->layout.thread_state.native_thread_id;
     uint64_t native = 0;
-    uint32_t noted = 0;
     struct error *error = NULL;
     pid_t tid = thread_ids_find_pointer(ids, pthread);
 
@@ -372,9 +385,7 @@ static pid_t find_tid(const struct runtime *runtime, const struct thread_ids *id
     tid = thread_ids_find(ids, native);
     if (tid)
         return tid;
-    error = memory_read_u32(runtime_memory(runtime), address_of(pthread + PTHREAD_TID_OFFSET), &noted);
-    error_destroy(error);
-    tid = thread_ids_find(ids, noted);
+    tid = thread_ids_find(ids, read_noted_id(runtime, pthread));
     if (!tid && is_main)
         tid = ids->process;
     return tid;

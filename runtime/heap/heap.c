@@ -375,7 +375,7 @@ static struct error *find_layout(const struct runtime *runtime, struct heap_layo
 {
     struct error *error = NULL, *told;
 
-    if (!runtime->by_debug_info && !(error = heap_layout_find(&runtime->layout, runtime->free_threaded, layout)))
+    if (!runtime->by_debug_info && !(error = heap_layout_find(runtime, layout)))
         return NULL;
     told = heap_debug_layout_find(runtime, layout);
     if (!told || !error) {

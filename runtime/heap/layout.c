@@ -59,14 +59,29 @@ static void lay_over(const struct layout *said, struct heap_layout *layout)
     }
 }
 
-struct error *heap_layout_find(const struct layout *said, bool free_threaded, struct heap_layout *layout)
+static void lay_variants(const struct runtime *runtime, struct heap_layout *layout)
 {
-    const struct heap_layout *row = find_row(said->minor, free_threaded);
+    int patch = (int)(runtime->version_hex >> 8 & 0xff);
+
+    for (size_t i = 0; i < heap_layout_variants_count; i++) {
+        const struct heap_layout_variant *variant = &heap_layout_variants[i];
+
+        if (variant->minor == layout->minor && (variant->patch == HEAP_ANY_PATCH || variant->patch == patch) &&
+            (!variant->debug_build || runtime->debug_build))
+            memcpy((char *)layout + variant->field, &variant->value, sizeof(variant->value));
+    }
+}
+
+struct error *heap_layout_find(const struct runtime *runtime, struct heap_layout *layout)
+{
+    const struct layout *said = &runtime->layout;
+    const struct heap_layout *row = find_row(said->minor, runtime->free_threaded);
 
     if (!row)
         return error_create(ERROR_UNSUPPORTED, NULL, "the heap of a %sCPython 3.%u is not known",
-                            free_threaded ? "free-threaded " : "", said->minor);
+                            runtime->free_threaded ? "free-threaded " : "", said->minor);
     *layout = *row;
+    lay_variants(runtime, layout);
     if (said->minor >= LAYOUT_MINOR_DEBUG_OFFSETS)
         lay_over(said, layout);
     if (layout->object.type != said->object.ob_type)

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #include "attach/error.h"
-#include "runtime/layout.h"
+#include "runtime/runtime.h"
 
 /* A field that holds a reference: what an edge through it is called. The offset is from the object. */
 struct heap_name {
@@ -227,9 +227,9 @@ struct heap_layout {
     } weakref;
 };
 
-/* The row for a version, with what the process says of itself laid over it.
+/* The row for a version and build, with what the process says of itself laid over it.
  * ERROR_UNSUPPORTED, by name, where there is none, or where the two differ in what only the row can say. */
-struct error *heap_layout_find(const struct layout *said, bool free_threaded, struct heap_layout *layout)
+struct error *heap_layout_find(const struct runtime *runtime, struct heap_layout *layout)
     __attribute__((warn_unused_result));
 
 /* Of one that was made for a build (heap/debug_layout.h); of a table's it does nothing. */

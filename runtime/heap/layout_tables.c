@@ -1746,3 +1746,15 @@ const struct heap_layout heap_layout_tables[] = {
 /* clang-format on */
 
 const size_t heap_layout_tables_count = sizeof(heap_layout_tables) / sizeof(heap_layout_tables[0]);
+
+/* clang-format off: as printed */
+const struct heap_layout_variant heap_layout_variants[] = {
+    {13, 0, false, offsetof(struct heap_layout, interpreter.generations), 7424},
+    {13, 0, false, offsetof(struct heap_layout, interpreter.permanent_after), 80},
+    {13, HEAP_ANY_PATCH, true, offsetof(struct heap_layout, interpreter.obmalloc), 10808},
+    {14, HEAP_ANY_PATCH, true, offsetof(struct heap_layout, interpreter.obmalloc), 10912},
+    {15, HEAP_ANY_PATCH, true, offsetof(struct heap_layout, interpreter.obmalloc), 10888},
+};
+/* clang-format on */
+
+const size_t heap_layout_variants_count = sizeof(heap_layout_variants) / sizeof(heap_layout_variants[0]);

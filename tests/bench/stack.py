@@ -166,5 +166,6 @@ def beside_sampling():
         target.wait()
 
 
-main()
-beside_sampling()
+if __name__ == "__main__":
+    main()
+    beside_sampling()

@@ -86,7 +86,7 @@ static struct error *compare_all(struct runtime *runtime)
         return error;
     compare("layout", &runtime->layout, &layout, offsetof(struct layout, runtime), offsetof(struct layout, heap), searched,
             layout_debug_fields, layout_debug_field_count);
-    if ((error = heap_layout_find(&runtime->layout, runtime->free_threaded, &ours)) ||
+    if ((error = heap_layout_find(runtime, &ours)) ||
         (error = heap_debug_layout_find(runtime, &theirs)))
         return error;
     compare_names(&ours, &theirs);

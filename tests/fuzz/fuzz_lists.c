@@ -92,16 +92,16 @@ static void read_frames(const struct runtime *runtime, const struct thread_state
     }
 }
 
-static void print_variable(void *context, const char *name, struct address value)
+static void print_variable(void *context, const char *name, uint64_t value)
 {
-    struct values *values = context;
+    struct object_reader *reader = context;
     char *text = NULL;
     size_t size;
     FILE *to = open_memstream(&text, &size);
 
     if (!to || !name)
         abort();
-    values_print(values, value, true, to);
+    values_print(reader, value, true, to);
     fclose(to);
     if (size > VALUE_MAX)
         abort();
@@ -111,18 +111,20 @@ static void print_variable(void *context, const char *name, struct address value
 static void read_stacks(const struct runtime *runtime, const struct thread_state *threads, size_t count)
 {
     struct stacks stacks;
-    struct values values;
+    struct object_reader reader;
 
     stacks_init(&stacks, runtime);
-    struct error *unknown = values_init(&values, &stacks.view.runtime);
+    struct error *unknown = reader_init(&reader, &stacks.view.runtime);
     error_destroy(stacks_read(&stacks, threads, NULL, count < FRAMES_MAX ? count : FRAMES_MAX));
     for (size_t i = 0; !unknown && i < stacks.count; i++) {
-        for (size_t j = 0; j < stacks.items[i].count && j < FRAMES_MAX; j++)
-            values_visit_variables(&values, stacks.items[i].frames[j].at, stacks.items[i].frames[j].code->address,
-                                   print_variable, &values);
+        for (size_t j = 0; j < stacks.items[i].count && j < FRAMES_MAX; j++) {
+            const struct stack_frame *at = &stacks.items[i].frames[j];
+            const struct frame frame = {.at = at->at, .code = at->code->address};
+            reader_visit_variables(&reader, &frame, print_variable, &reader);
+        }
     }
     error_destroy(unknown);
-    values_deinit(&values);
+    reader_deinit(&reader);
     stacks_deinit(&stacks);
 }
 

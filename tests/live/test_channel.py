@@ -6,6 +6,8 @@ import pytest
 
 from conftest import safepoint
 
+pytestmark = pytest.mark.long
+
 CHANNELS = ["passed", "directory", "auto"]
 
 

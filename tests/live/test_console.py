@@ -10,6 +10,8 @@ import pytest
 
 from conftest import PATIENCE, SAFEPOINT, SANITIZED, Target, safepoint, target_running, until_it_waits
 
+pytestmark = pytest.mark.long
+
 PROMPT = ">>> "
 
 

@@ -19,9 +19,9 @@ BUILT = os.path.dirname(SAFEPOINT)
 CHECK = os.path.join(BUILT, "layout-check")
 NO_TABLES = os.path.join(BUILT, "safepoint-no-tables")
 
-# What only the process's memory tells, and what reads a heap finds by looking there: it moved within 3.13, and a
-# --with-pydebug build has a word more before it.
-SEARCHED = {"interpreter.generations", "interpreter.permanent_after", "interpreter.obmalloc"}
+# Moved within 3.13, nobody has noted when: what reads a heap looks near the table's place.
+SEARCHED = {"interpreter.generations", "interpreter.permanent_after"}
+KNOWN = ("3.13.0", "3.13.18")
 
 
 def check(pid):
@@ -54,10 +54,8 @@ def test_the_tables_are_what_the_build_says(python):
         pytest.skip(text.strip())
     wrong = [line for line in text.splitlines() if ": ours " in line]
     assert int(re.search(r"(\d+) compared", text).group(1)) > 200, text
-    unexpected = [line for line in wrong if line.split()[1] not in SEARCHED]
-    assert not unexpected, text
-    if python.minor < (3, 13):
-        assert status == 0 and not wrong, text
+    searched = SEARCHED if python.minor == (3, 13) and python.number not in KNOWN else ()
+    assert not [line for line in wrong if line.split()[1] not in searched], text
 
 
 def test_a_build_that_no_table_knows(python):

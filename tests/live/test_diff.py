@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """diff and grow: what grew, in numbers that are known, and who keeps it, by the name that Python has for it."""
+import shutil
 import signal
+import subprocess
 
 import pytest
 
@@ -173,3 +175,32 @@ def test_usage(idle, tmp_path):
     with target_running(idle.python) as other:
         whole, others = snapshot(idle, tmp_path / "b.sps"), snapshot(other, tmp_path / "c.sps")
     assert "TWO PROCESSES" in safepoint("diff", whole, others).expect(0).errors
+
+
+def note_of(*words):
+    """What is said of whose heaps they are."""
+    return [line for line in safepoint("diff", *words).expect(0).errors.splitlines() if "PROCESS" in line]
+
+
+@pytest.mark.skipif(not shutil.which("gcore"), reason="there is no gcore")
+def test_a_core_of_the_same_process(idle, tmp_path):
+    """A core has no start time; the random bytes of the program's start are in it."""
+    def gcore(pid):
+        subprocess.run(["gcore", "-o", str(tmp_path / "core"), str(pid)], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=PATIENCE)
+        return "%s.%d" % (tmp_path / "core", pid)
+
+    file, core = snapshot(idle, tmp_path / "a.sps"), gcore(idle.pid)
+    assert note_of(file, core) == note_of(core, file) == note_of(core, idle.until_blocked()) == []
+    idle.do("import os; CHILD = os.fork(); CHILD or (os.read(os.pipe()[0], 1), os._exit(0))")
+    child = idle.ask("CHILD")
+    try:
+        forked = note_of(file, gcore(child))
+        assert len(forked) == 1 and "PERHAPS" in forked[0] and str(child) in forked[0]
+        assert note_of(file, child) == forked
+    finally:
+        idle.do("os.kill(CHILD, 9); os.waitpid(CHILD, 0)")
+    with target_running(idle.python) as other:
+        others = snapshot(other, tmp_path / "b.sps")
+    assert note_of(others, core) == ["safepoint: TWO PROCESSES, %d and %d: only counts and bytes by type mean something" % (
+        other.pid, idle.pid)]

@@ -19,6 +19,8 @@ from conftest import NOBODY, PATIENCE, TARGETS, Process, Running, copied, found,
 from programs import Traces
 from test_permission import AS_NOBODY, Under, needs_no_yama
 
+pytestmark = pytest.mark.long
+
 EMBED = os.path.join(TARGETS, "embed.c")
 CHANNELS = ["passed", "directory"]
 PRIVATE = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]

@@ -18,6 +18,8 @@ RSS = 160 * 1024 * 1024
 
 FIND = """
 import os, sys, time, stat
+
+pytestmark = pytest.mark.long
 def find():
     return [int(n) for n in os.listdir('/proc/self/fd')
             if os.path.exists('/proc/self/fd/' + n) and stat.S_ISSOCK(os.stat('/proc/self/fd/' + n).st_mode)]

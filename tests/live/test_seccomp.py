@@ -7,7 +7,7 @@ import pytest
 
 from conftest import safepoint, target_running
 
-pytestmark = [pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers of system calls are x86_64's"),
+pytestmark = [pytest.mark.long, pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers of system calls are x86_64's"),
               pytest.mark.skipif(os.geteuid() != 0, reason="only root may read a filter")]
 
 CALLS = {"read": 0, "write": 1, "close": 3, "fstat": 5, "mmap": 9, "munmap": 11, "rt_sigreturn": 15, "getpid": 39, "socket": 41,

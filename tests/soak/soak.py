@@ -5,8 +5,8 @@ usage: soak.py RESULTS_DIRECTORY REPORT
 Each campaign's result on each Python is kept in RESULTS_DIRECTORY/ID.json as soon as it is there; the report is made of
 all that lies there, so that some Pythons or campaigns can be run now and the others later (or at the same time).
     SOAK_PYTHONS    ids (3.12.1,3.14.10), all when not given
-    SOAK_CAMPAIGNS  of stress, kill, signals, children; all when not given
-    SOAK_STRESS, SOAK_KILL, SOAK_SIGNALS, SOAK_CHILDREN     how many: 5000, 2000, 100000, 5000
+    SOAK_CAMPAIGNS  of stress, kill, signals, children, stacks; all when not given
+    SOAK_STRESS, SOAK_KILL, SOAK_SIGNALS, SOAK_CHILDREN, SOAK_STACKS     how many: 5000, 2000, 100000, 5000, 10000
     SOAK_SEED       of the random choices; a new one each time when not given
 Exit status 1 when something went wrong in what was run.
 """
@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "live"))
 import conftest  # noqa: E402
 import killing  # noqa: E402
+import reading  # noqa: E402
 import signalling  # noqa: E402
 import stressing  # noqa: E402
 
@@ -33,12 +34,14 @@ CAMPAIGNS = {
              ["kills", "killed while it ran", "scripts of killed ones that ran", "rounds of work"] + list(killing.TROUBLES)),
     "signals": (signalling.signals, 100000, ["signals sent", "delivered", "requests"]),
     "children": (signalling.children, 5000, ["children", "requests"]),
+    "stacks": (reading.read_changing, 10000, ["readings", "whole", "cut to what stayed", "different stacks", "wrong or failed"]),
 }
 TITLES = {
     "stress": "Requests to a target that works hard",
     "kill": "safepoint, killed by SIGKILL",
     "signals": "Signals that come while the target is stopped",
     "children": "Children that end while the target is stopped",
+    "stacks": "Stacks read while they change all the time",
 }
 TEXTS = {
     "stress": "Four threads do JSON, regular expressions, exceptions, and cycles with `__del__`, and check all results. Requests "
@@ -51,6 +54,9 @@ TEXTS = {
             "three kills a run is let live: it has to be served, and then descriptors, threads, mappings (small anonymous "
             "ones one by one) and tracer are as before, and nothing of the killed ones runs any more.",
     "signals": "Queued real-time signals, to the process and to each of its threads, counted by CPython's wakeup descriptor: a byte for each delivery.",
+    "stacks": "A thread calls and returns without a pause, through functions, generators and recursion, of which it is known who may call "
+              "whom. Nothing is stopped. *Whole*: eight looks in a row agreed; *cut*: none did, and only outer frames that every look had "
+              "are given. *Wrong*: a frame under one that never calls it. The main thread's stack is read as well, and not counted.",
     "children": "One after the other, each with one SIGCHLD, without which the target would wait for ever.",
 }
 

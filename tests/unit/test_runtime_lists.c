@@ -37,6 +37,7 @@
 #define IS_ENTRY    68 /* of 3.11's frame */
 #define OUTER       (BASE + 0x44000u)
 #define OTHER       (BASE + 0x44100u)
+#define CALLING_CFRAME (BASE + 0x44200u)
 
 static unsigned char *bytes;
 static struct memory_fake fake;
@@ -362,6 +363,31 @@ static void test_chain_without_end(void **state)
     stacks_deinit(&stacks);
 }
 
+/* An eval loop that has just begun has its frame from the last time, which says that nobody called it. */
+static void test_half_made_entry(void **state)
+{
+    const uint64_t current = runtime.layout.cframe.current_frame;
+    struct thread_state thread = {.address = address_of(FIRST)};
+    struct stacks stacks;
+
+    (void)state;
+    put_chain();
+    bytes[FRAME + IS_ENTRY - BASE] = 1;
+    put_u64(FRAME + runtime.layout.interpreter_frame.previous, 0);
+    put_u64(CFRAME + current + 8, CALLING_CFRAME);
+    put_u64(CALLING_CFRAME + current, OUTER);
+    stacks_init(&stacks, &runtime);
+    assert_null(stacks_read(&stacks, &thread, NULL, 1));
+    assert_non_null(stacks.items[0].error);
+    assert_non_null(strstr(error_message(stacks.items[0].error), "the eval loop that called it is elsewhere"));
+    /* Once it is made whole, it is read. */
+    put_u64(FRAME + runtime.layout.interpreter_frame.previous, OUTER);
+    assert_null(stacks_read(&stacks, &thread, NULL, 1));
+    assert_null(stacks.items[0].error);
+    assert_int_equal(stacks.items[0].count, 2);
+    stacks_deinit(&stacks);
+}
+
 /* A chain that is a ring is no chain. */
 static void test_ring_of_frames(void **state)
 {
@@ -370,6 +396,7 @@ static void test_ring_of_frames(void **state)
 
     (void)state;
     put_chain();
+    bytes[OUTER + IS_ENTRY - BASE] = 0;
     put_u64(OUTER + runtime.layout.interpreter_frame.previous, FRAME);
     stacks_init(&stacks, &runtime);
     assert_null(stacks_read(&stacks, &thread, NULL, 1));
@@ -434,6 +461,7 @@ int main(void)
         TEST(test_threads),    TEST(test_native_id),     TEST(test_cycles),  TEST(test_wrong_links),   TEST(test_frame),
         TEST(test_torn_frame), TEST(test_endless_shims), TEST(test_strings), TEST(test_hostile_words),
         TEST(test_stack),      TEST(test_changing_stack), TEST(test_settling_stack), TEST(test_ring_of_frames),
+        TEST(test_half_made_entry),
         TEST(test_chain_without_end),
     };
 

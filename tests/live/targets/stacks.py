@@ -235,7 +235,7 @@ def hold_variables(argument, *rest_of_them, keyword=b"\x00bytes'", **others):
     long_text, unicode_text = "x" * 1000, "größe 漢字"
     numbers, many = [1, 2, 3], list(range(100))
     pair, single, nested = (1, "b"), (1,), [[[[1]]]]
-    table, members = {"key": [1, 2], 3: None}, {7}
+    table, members, frozen = {"key": [1, 2], 3: None}, {7}, frozenset({8})
     point, cls, function, module, own = Point(), Point, rest, os, Names(a=1)
     captured = 12
 
