@@ -252,7 +252,7 @@ static struct error *copy_memory_write(const struct memory *memory, struct addre
                         (unsigned long long)to.value);
 }
 
-static const struct memory_ops copy_memory_ops = {copy_memory_read, copy_memory_write};
+static const struct memory_ops copy_memory_ops = {copy_memory_read, copy_memory_write, true};
 
 /* ------------------------------------------------------------------- public */
 

@@ -108,7 +108,7 @@ static struct error *core_memory_write(const struct memory *memory, struct addre
     return error_create(ERROR_BUG, NULL, "%s is not to be written at 0x%llx", core->path, (unsigned long long)to.value);
 }
 
-static const struct memory_ops core_memory_ops = {core_memory_read, core_memory_write};
+static const struct memory_ops core_memory_ops = {core_memory_read, core_memory_write, false};
 
 /* ------------------------------------------------------------------- the process */
 

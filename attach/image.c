@@ -151,7 +151,7 @@ static struct error *image_file_write(const struct memory *memory, struct addres
                         (unsigned long long)to.value);
 }
 
-static const struct memory_ops image_file_ops = {image_file_read, image_file_write};
+static const struct memory_ops image_file_ops = {image_file_read, image_file_write, false};
 
 /* The file's own headers, at an offset into it; `start` is where its begin is mapped. */
 static bool image_read_head(const struct image *image, struct address start, uint64_t offset, void *to, size_t size)

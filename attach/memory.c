@@ -90,7 +90,7 @@ static struct error *memory_fake_write(const struct memory *memory, struct addre
     return NULL;
 }
 
-static const struct memory_ops memory_fake_ops = {memory_fake_read, memory_fake_write};
+static const struct memory_ops memory_fake_ops = {memory_fake_read, memory_fake_write, false};
 
 void memory_fake_init(struct memory_fake *fake, struct address base, void *bytes, size_t size)
 {

@@ -40,6 +40,7 @@ struct memory_ops {
      * ERROR_TARGET_ENDED); never a part of them without an error. */
     struct error *(*read)(const struct memory *memory, struct address from, void *to, size_t size);
     struct error *(*write)(const struct memory *memory, struct address to, const void *from, size_t size);
+    bool concurrent; /* several threads may read at once */
 };
 
 struct memory {

@@ -121,7 +121,7 @@ static struct error *pages_write(const struct memory *memory, struct address to,
     return error_create(ERROR_BUG, NULL, "kept pages aren't written to");
 }
 
-static const struct memory_ops pages_ops = {pages_read, pages_write};
+static const struct memory_ops pages_ops = {pages_read, pages_write, false};
 
 void pages_init(struct pages *pages, const struct process *process)
 {

@@ -40,13 +40,17 @@ static struct error *process_memory_error(const struct process *process, const c
  * program that the process becomes by execve(). */
 static int process_open_memory(struct process *process)
 {
-    if (process->memory_fd < 0) {
-        char path[64];
+    int fd = __atomic_load_n(&process->memory_fd, __ATOMIC_ACQUIRE), none = -1;
+    char path[64];
 
-        snprintf(path, sizeof(path), "/proc/%d/mem", process->pid);
-        process->memory_fd = open(path, O_RDWR | O_CLOEXEC);
-    }
-    return process->memory_fd;
+    if (fd >= 0)
+        return fd;
+    snprintf(path, sizeof(path), "/proc/%d/mem", process->pid);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || __atomic_compare_exchange_n(&process->memory_fd, &none, fd, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return fd;
+    close(fd); /* another thread was faster */
+    return none;
 }
 
 static struct error *process_memory_read(const struct memory *memory, struct address from, void *to, size_t size)
@@ -86,7 +90,7 @@ static struct error *process_memory_write(const struct memory *memory, struct ad
     return NULL;
 }
 
-static const struct memory_ops process_memory_ops = {process_memory_read, process_memory_write};
+static const struct memory_ops process_memory_ops = {process_memory_read, process_memory_write, true};
 
 /* ----------------------------------------------------------- identity */
 

@@ -48,7 +48,7 @@ static struct error *view_read_once(const struct memory *memory, struct address 
     return error;
 }
 
-static const struct memory_ops view_once_ops = {view_read_once, NULL};
+static const struct memory_ops view_once_ops = {view_read_once, NULL, true};
 
 /* The mappings are those of the instant: of the child, of the copy; of a process that runs, as they are now. */
 static struct error *view_find_spans(struct heap_view *view, struct heap_span **spans, size_t *count)

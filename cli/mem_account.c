@@ -72,7 +72,7 @@ static struct error *mem_read_image(const struct memory *memory, struct address 
     return NULL;
 }
 
-static const struct memory_ops mem_image_ops = {mem_read_image, NULL};
+static const struct memory_ops mem_image_ops = {mem_read_image, NULL, false};
 
 /* A page that the copy left out holds nothing either. */
 static bool mem_is_zero(void *context, uint64_t page)

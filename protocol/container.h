@@ -75,6 +75,10 @@ struct error *container_next(struct container_reader *reader, uint32_t *kind) __
 
 /* Is anything left of this section? */
 struct error *container_has_more(struct container_reader *reader, bool *more) __attribute__((warn_unused_result));
+static inline bool container_has_byte(const struct container_reader *reader)
+{
+    return reader->at < reader->size;
+}
 
 /* What the writer put. ERROR_BAD_FILE where the section ends before it, or a number has no end. */
 struct error *container_get(struct container_reader *reader, void *bytes, size_t size) __attribute__((warn_unused_result));

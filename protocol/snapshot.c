@@ -419,11 +419,11 @@ static struct error *read_edge(struct snapshot_reader *reader, uint32_t from, ui
 static struct error *read_edges(struct snapshot_reader *reader)
 {
     uint32_t from = 0;
-    struct error *error;
+    struct error *error = NULL;
     uint8_t tag;
     bool more;
 
-    while (!(error = container_has_more(&reader->container, &more)) && more) {
+    while (container_has_byte(&reader->container) || (!(error = container_has_more(&reader->container, &more)) && more)) {
         if ((error = get_byte(reader, &tag)))
             break;
         if (!tag)

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "attach/parallel.h"
 #include "attach/scope.h"
 
 #define PAGE         4096u
@@ -308,51 +310,95 @@ static uint64_t read_pages(struct heap_image *image, const struct memory *memory
     return missing;
 }
 
-/* One piece; `missing` rises by what couldn't be read, whose first error is kept. */
-static struct error *read_part(struct heap_image *image, const struct memory *memory, uint64_t address, uint64_t local,
-                               uint64_t size, uint64_t *missing, struct error **first)
-{
-    struct error *error = memory_read(memory, address_of(address), image->bytes + local, size);
+/* The work is cut into pieces, which several threads read where the memory lets them. */
+struct image_reading {
+    struct heap_image *image;
+    const struct memory *memory;
+    const struct heap_progress *progress; /* told by the caller's thread alone */
+    pthread_t caller;
+    struct image_piece {
+        uint64_t address, local, size;
+    } * pieces;
+    size_t count;
+    pthread_mutex_t lock; /* for what follows */
+    uint64_t missing;
+    struct error *first; /* for which bytes are missing */
+};
 
-    if (!error)
-        return NULL;
-    if (error_code(error) != ERROR_FAULT)
-        return error;
-    *missing += read_pages(image, memory, address, local, size);
-    if (*first)
-        error_destroy(error);
-    else
-        *first = error;
+static struct error *cut_pieces(struct image_reading *reading)
+{
+    const struct heap_image *image = reading->image;
+
+    reading->pieces = calloc(image->size / READ_AT_ONCE + image->count + 1, sizeof(*reading->pieces));
+    if (!reading->pieces)
+        return out_of_memory("the list of memory");
+    for (size_t i = 0; i < image->count; i++) {
+        const struct heap_range *range = &image->ranges[i];
+        for (uint64_t at = 0; at < range->size; at += READ_AT_ONCE) {
+            uint64_t size = range->size - at < READ_AT_ONCE ? range->size - at : READ_AT_ONCE;
+            reading->pieces[reading->count++] = (struct image_piece){range->start + at, range->local + at, size};
+        }
+    }
     return NULL;
 }
 
-static struct error *read_range(struct heap_image *image, const struct memory *memory, const struct heap_range *range,
-                                const struct heap_progress *progress, uint64_t *missing, struct error **first)
+static void lack(struct image_reading *reading, uint64_t missing, struct error *error)
+{
+    pthread_mutex_lock(&reading->lock);
+    reading->missing += missing;
+    if (reading->first)
+        error_destroy(error);
+    else
+        reading->first = error;
+    pthread_mutex_unlock(&reading->lock);
+}
+
+static struct error *read_piece(void *context, size_t number)
+{
+    struct image_reading *reading = context;
+    const struct image_piece *piece = &reading->pieces[number];
+    const struct heap_progress *progress = reading->progress;
+    struct error *error = NULL;
+
+    if (progress && pthread_equal(pthread_self(), reading->caller))
+        error = progress->step(progress->context, "copying memory", piece->local, reading->image->size);
+    if (error)
+        return error;
+    error = memory_read(reading->memory, address_of(piece->address), reading->image->bytes + piece->local, piece->size);
+    if (!error || error_code(error) != ERROR_FAULT)
+        return error;
+    lack(reading, read_pages(reading->image, reading->memory, piece->address, piece->local, piece->size), error);
+    return NULL;
+}
+
+static struct error *read_pieces(struct image_reading *reading)
 {
     struct error *error = NULL;
 
-    for (uint64_t at = 0; at < range->size && !error; at += READ_AT_ONCE) {
-        uint64_t part = range->size - at < READ_AT_ONCE ? range->size - at : READ_AT_ONCE;
-        if (progress)
-            error = progress->step(progress->context, "copying memory", range->local + at, image->size);
-        if (!error)
-            error = read_part(image, memory, range->start + at, range->local + at, part, missing, first);
-    }
+    if (reading->memory->ops->concurrent)
+        return parallel_run(reading->count, read_piece, reading);
+    for (size_t i = 0; i < reading->count && !error; i++)
+        error = read_piece(reading, i);
     return error;
 }
 
 struct error *heap_image_read(struct heap_image *image, const struct memory *memory,
                               const struct heap_progress *progress)
 {
-    uint64_t missing = 0;
-    struct error *error = NULL, *first = NULL;
+    struct image_reading reading = {.image = image,
+                                    .memory = memory,
+                                    .progress = progress,
+                                    .caller = pthread_self(),
+                                    .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct error *error = cut_pieces(&reading);
 
-    for (size_t i = 0; i < image->count && !error; i++)
-        error = read_range(image, memory, &image->ranges[i], progress, &missing, &first);
-    image->missing += missing;
-    if (!error && missing == image->size && first)
-        return first;
-    error_destroy(first);
+    if (!error)
+        error = read_pieces(&reading);
+    free(reading.pieces);
+    image->missing += reading.missing;
+    if (!error && reading.missing == image->size && reading.first)
+        return reading.first;
+    error_destroy(reading.first);
     return error;
 }
 

@@ -22,11 +22,26 @@ static void reach(struct paths *paths, uint32_t node, uint32_t parent)
     paths->order[paths->reached++] = node;
 }
 
+#define FETCH_AHEAD 16 /* nodes, or references: so far ahead is memory asked for that will be looked at */
+
+/* Of nodes whose turn comes soon: where their references are, and of those that come sooner the references. */
+static void fetch_next(const struct paths *paths, uint32_t done)
+{
+    const struct graph *graph = paths->graph;
+
+    if (done + 2 * FETCH_AHEAD < paths->reached)
+        __builtin_prefetch(&graph->first[paths->order[done + 2 * FETCH_AHEAD]]);
+    if (done + FETCH_AHEAD < paths->reached)
+        __builtin_prefetch(&graph->targets[graph->first[paths->order[done + FETCH_AHEAD]]]);
+}
+
 static void reach_targets(struct paths *paths, uint32_t node)
 {
     const struct graph *graph = paths->graph;
 
     for (uint32_t e = graph->first[node]; e < graph->first[node + 1]; e++) {
+        if (e + FETCH_AHEAD < graph->edge_count)
+            __builtin_prefetch(&paths->parents[graph_target(graph, e + FETCH_AHEAD)]);
         if (graph_is_counted(graph, e))
             reach(paths, graph_target(graph, e), node);
     }
@@ -58,8 +73,10 @@ struct error *paths_find(struct paths *paths, const struct graph *graph, const s
     memset(paths->parents, 0xff, bytes);
     for (uint32_t level = 0, done = 0; !error; level++) {
         uint32_t end = paths->reached;
-        while (done < end)
+        while (done < end) {
+            fetch_next(paths, done);
             reach_targets(paths, paths->order[done++]);
+        }
         for (; seed < count && seeds[seed].level <= level; seed++)
             reach(paths, seeds[seed].node, PATHS_SEED | (uint32_t)seed);
         error = end_level(paths);
