@@ -276,7 +276,7 @@ class Run:
         except BaseException:
             self.barrier.abort()
             raise
-        self.barrier.wait(PATIENCE)
+        self.barrier.wait(4 * PATIENCE)  # until the slowest of them has begun: one that fails breaks it at once
         self.begin()
         if self.case.verdict == blocked.SERVED:
             self.request_while_blocked()
