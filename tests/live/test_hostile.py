@@ -13,13 +13,13 @@ import pytest
 
 from conftest import CI, SANITIZED, TARGETS, Process, safepoint, target_running
 
+pytestmark = pytest.mark.long
+
 TIMEOUT = 0.8  # seconds, for a script that would go on for ever
 RSS = 160 * 1024 * 1024
 
 FIND = """
 import os, sys, time, stat
-
-pytestmark = pytest.mark.long
 def find():
     return [int(n) for n in os.listdir('/proc/self/fd')
             if os.path.exists('/proc/self/fd/' + n) and stat.S_ISSOCK(os.stat('/proc/self/fd/' + n).st_mode)]

@@ -11,12 +11,12 @@ import pytest
 
 from conftest import SAFEPOINT, copied, safepoint, target_running
 
+pytestmark = pytest.mark.long
+
 SECTION_OFFSET, SECTION_COUNT = 0x28, 0x3C  # e_shoff; e_shnum and e_shstrndx
 FIRST_PLACE, MIDDLE_PLACE = 0x10000, 0x20000000000  # below a position-independent program, and between it and the libraries
 MAP = """
 import ctypes, os
-
-pytestmark = pytest.mark.long
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
