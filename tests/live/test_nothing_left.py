@@ -67,6 +67,7 @@ def repeat(target, count, words, status, env=None):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_thousand(python):
     with target_running(python, "idle") as target:
