@@ -140,7 +140,7 @@ def section(name, results):
         text += row([python] + [one.get(figure, 0) for figure in figures] + ["%.1f" % (one["seconds"] / 60), one["date"]])
     sums = [sum(one.get(figure, 0) for one in results.values()) for figure in figures]
     text += row(["all"] + sums + ["%.1f" % (sum(one["seconds"] for one in results.values()) / 60), ""])
-    problems = ["- %s: %s\n" % (python, problem.replace("\n", " ")) for python in results for problem in results[python]["problems"]]
+    problems = ["- %s: %s\n" % (python, " ".join(problem.split())) for python in results for problem in results[python]["problems"]]
     return text + ("\nWhat went wrong:\n\n" + "".join(problems) if problems else "")
 
 
